@@ -1,0 +1,126 @@
+package authn
+
+import (
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/asn1"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// X509 authenticates TLS client certificates (k8s.io/apiserver
+// pkg/authentication/request/x509/x509.go).
+//
+// A certificate is accepted if it chains to one of Roots, is within its
+// validity now, and is usable for client authentication; certificates that
+// the client sent behind it serve as intermediates. The user name is the
+// common name of the subject as it stands, the groups are its organizations in
+// order, the UID is its attribute 1.3.6.1.4.1.57683.2. The system's roots are
+// never used, and nothing is looked up elsewhere: there is no check for
+// revocation.
+//
+// No certificate, or an accepted one without a common name, is no opinion.
+// The TLS layer is expected to request a certificate but not to verify it
+// ([crypto/tls.RequestClientCert]), and has proven possession of the key.
+type X509 struct {
+	// Roots returns the certificate authorities in force now. It is called
+	// for every certificate. Nil, or a nil answer: no opinion on anyone.
+	Roots func() *x509.CertPool
+}
+
+// AuthenticateRequest authenticates the certificate that r's connection was
+// opened with.
+func (a X509) AuthenticateRequest(r *http.Request) (*UserInfo, bool, error) {
+	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 || a.Roots == nil {
+		return nil, false, nil
+	}
+	roots := a.Roots()
+	if roots == nil {
+		return nil, false, nil
+	}
+	u, _, err := VerifyCertificate(roots, r.TLS.PeerCertificates)
+	return u, u != nil, err
+}
+
+// VerifyCertificate is the rule of [X509] for one chain, leaf first: it returns
+// the user, and when the earliest certificate of the verified chain expires.
+// A nil user without an error is no opinion. It panics on an empty chain.
+func VerifyCertificate(roots *x509.CertPool, chain []*x509.Certificate) (u *UserInfo, notAfter time.Time, err error) {
+	leaf := chain[0]
+	options := x509.VerifyOptions{Roots: roots, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}
+	if len(chain) > 1 {
+		options.Intermediates = x509.NewCertPool()
+		for _, c := range chain[1:] {
+			options.Intermediates.AddCert(c)
+		}
+	}
+	verified, err := leaf.Verify(options)
+	if err != nil {
+		return nil, time.Time{}, fmt.Errorf("verifying certificate SN=%d, SKID=%s, AKID=%s failed: %w",
+			leaf.SerialNumber, colonHex(leaf.SubjectKeyId), colonHex(leaf.AuthorityKeyId), err)
+	}
+	u, err = certificateUser(leaf)
+	return u, earliestNotAfter(verified[0]), err
+}
+
+func colonHex(id []byte) string {
+	return strings.ReplaceAll(fmt.Sprintf("% X", id), " ", ":")
+}
+
+func earliestNotAfter(chain []*x509.Certificate) time.Time {
+	earliest := chain[0].NotAfter
+	for _, c := range chain[1:] {
+		if c.NotAfter.Before(earliest) {
+			earliest = c.NotAfter
+		}
+	}
+	return earliest
+}
+
+// certificateUser is CommonNameUserConversion of x509.go.
+func certificateUser(leaf *x509.Certificate) (*UserInfo, error) {
+	if leaf.Subject.CommonName == "" {
+		return nil, nil
+	}
+	uid, err := certificateUID(leaf)
+	if err != nil {
+		return nil, err
+	}
+	fingerprint := sha256.Sum256(leaf.Raw)
+	return &UserInfo{
+		Username: leaf.Subject.CommonName,
+		UID:      uid,
+		Groups:   leaf.Subject.Organization,
+		Extra:    map[string][]string{ExtraCredentialID: {"X509SHA256=" + hex.EncodeToString(fingerprint[:])}},
+	}, nil
+}
+
+// certificateUID is parseUIDFromCert of x509.go; the attribute's OID is from
+// k8s.io/apimachinery pkg/apis/asn1.
+func certificateUID(leaf *x509.Certificate) (string, error) {
+	oid := asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 57683, 2}
+	var uids []string
+	for _, attribute := range leaf.Subject.Names {
+		if !attribute.Type.Equal(oid) {
+			continue
+		}
+		uid, ok := attribute.Value.(string)
+		if !ok {
+			return "", errors.New("unable to parse UID into a string")
+		}
+		uids = append(uids, uid)
+	}
+	switch {
+	case len(uids) == 0:
+		return "", nil
+	case len(uids) > 1:
+		return "", fmt.Errorf("expected 1 UID, but found multiple: %v", uids)
+	case uids[0] == "":
+		return "", errors.New("UID cannot be an empty string")
+	}
+	return uids[0], nil
+}
