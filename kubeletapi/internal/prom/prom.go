@@ -1,0 +1,216 @@
+// Package prom counts things and writes them in the Prometheus text format.
+package prom
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"maps"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+)
+
+// Registry is a set of metrics, written in the order in which they were made.
+// The zero value is ready. Metrics are made before the first one is used; the
+// rest is safe for concurrent use.
+type Registry struct {
+	families []*family
+}
+
+// family is one metric name with all its label values.
+type family struct {
+	name, help, kind string
+	labels           []string
+	mu               sync.RWMutex
+	series           map[string]sample // by rendered label pairs
+	make             func() sample
+}
+
+// sample writes the lines of one combination of label values.
+type sample interface {
+	write(w *bytes.Buffer, name, labels string)
+}
+
+// CounterVec is a metric that only grows, for each combination of label values.
+type CounterVec struct{ family *family }
+
+// Counter returns a new counter. Label values must come from a small set: each
+// combination is kept for good.
+func (r *Registry) Counter(name, help string, labels ...string) CounterVec {
+	return CounterVec{r.add(name, help, "counter", labels, func() sample { return new(Counter) })}
+}
+
+// With returns the counter for these label values, in the order of the labels.
+func (v CounterVec) With(values ...string) *Counter { return v.family.with(values).(*Counter) }
+
+// Counter is one count.
+type Counter struct{ n atomic.Uint64 }
+
+// Inc adds one.
+func (c *Counter) Inc() { c.n.Add(1) }
+
+// Value returns the count so far.
+func (c *Counter) Value() uint64 { return c.n.Load() }
+
+func (c *Counter) write(w *bytes.Buffer, name, labels string) {
+	fmt.Fprintf(w, "%s%s %d\n", name, braced(labels), c.n.Load())
+}
+
+// GaugeVec is a metric that goes up and down, for each combination of label
+// values.
+type GaugeVec struct{ family *family }
+
+// Gauge returns a new gauge; see [Registry.Counter] for the labels.
+func (r *Registry) Gauge(name, help string, labels ...string) GaugeVec {
+	return GaugeVec{r.add(name, help, "gauge", labels, func() sample { return new(Gauge) })}
+}
+
+// With returns the gauge for these label values, in the order of the labels.
+func (v GaugeVec) With(values ...string) *Gauge { return v.family.with(values).(*Gauge) }
+
+// Gauge is one value that goes up and down.
+type Gauge struct{ n atomic.Int64 }
+
+// Add adds n, which may be negative.
+func (g *Gauge) Add(n int64) { g.n.Add(n) }
+
+// Value returns the value now.
+func (g *Gauge) Value() int64 { return g.n.Load() }
+
+func (g *Gauge) write(w *bytes.Buffer, name, labels string) {
+	fmt.Fprintf(w, "%s%s %d\n", name, braced(labels), g.n.Load())
+}
+
+// HistogramVec sorts observations into buckets, for each combination of label
+// values.
+type HistogramVec struct{ family *family }
+
+// Histogram returns a new histogram with these upper bounds, which ascend; see
+// [Registry.Counter] for the labels.
+func (r *Registry) Histogram(name, help string, bounds []float64, labels ...string) HistogramVec {
+	return HistogramVec{r.add(name, help, "histogram", labels, func() sample {
+		return &Histogram{bounds: bounds, counts: make([]atomic.Uint64, len(bounds)+1)}
+	})}
+}
+
+// With returns the histogram for these label values, in the order of the labels.
+func (v HistogramVec) With(values ...string) *Histogram { return v.family.with(values).(*Histogram) }
+
+// Histogram is one set of buckets.
+type Histogram struct {
+	bounds []float64
+	counts []atomic.Uint64 // not cumulative; the last one is above all bounds
+	sum    atomic.Uint64   // bits of a float64
+}
+
+// Observe counts v.
+func (h *Histogram) Observe(v float64) {
+	i, _ := slices.BinarySearch(h.bounds, v)
+	h.counts[i].Add(1)
+	for {
+		old := h.sum.Load()
+		if h.sum.CompareAndSwap(old, math.Float64bits(math.Float64frombits(old)+v)) {
+			return
+		}
+	}
+}
+
+func (h *Histogram) write(w *bytes.Buffer, name, labels string) {
+	var count uint64
+	comma := ""
+	if labels != "" {
+		comma = ","
+	}
+	for i := range h.counts {
+		count += h.counts[i].Load()
+		bound := "+Inf"
+		if i < len(h.bounds) {
+			bound = formatFloat(h.bounds[i])
+		}
+		fmt.Fprintf(w, "%s_bucket{%s%sle=%q} %d\n", name, labels, comma, bound, count)
+	}
+	sum := math.Float64frombits(h.sum.Load())
+	fmt.Fprintf(w, "%s_sum%s %s\n%s_count%s %d\n", name, braced(labels), formatFloat(sum), name, braced(labels), count)
+}
+
+func (r *Registry) add(name, help, kind string, labels []string, make func() sample) *family {
+	f := &family{name: name, help: help, kind: kind, labels: labels, series: map[string]sample{}, make: make}
+	r.families = append(r.families, f)
+	if len(labels) == 0 {
+		f.with(nil) // a metric without labels is there from the start
+	}
+	return f
+}
+
+// with panics if there are not as many values as labels.
+func (f *family) with(values []string) sample {
+	if len(values) != len(f.labels) {
+		panic(fmt.Sprintf("metric %s has %d labels, not %d", f.name, len(f.labels), len(values)))
+	}
+	pairs := f.pairs(values)
+	f.mu.RLock()
+	s := f.series[pairs]
+	f.mu.RUnlock()
+	if s != nil {
+		return s
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.series[pairs] == nil {
+		f.series[pairs] = f.make()
+	}
+	return f.series[pairs]
+}
+
+func (f *family) pairs(values []string) string {
+	var b strings.Builder
+	for i, value := range values {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		b.WriteString(f.labels[i])
+		b.WriteString(`="`)
+		b.WriteString(labelEscaper.Replace(value))
+		b.WriteByte('"')
+	}
+	return b.String()
+}
+
+var (
+	labelEscaper = strings.NewReplacer("\\", `\\`, "\n", `\n`, "\"", `\"`)
+	helpEscaper  = strings.NewReplacer("\\", `\\`, "\n", `\n`)
+)
+
+// WriteTo writes all metrics in the text format, version 0.0.4.
+func (r *Registry) WriteTo(w io.Writer) (int64, error) {
+	var b bytes.Buffer
+	for _, f := range r.families {
+		f.write(&b)
+	}
+	return b.WriteTo(w)
+}
+
+func (f *family) write(b *bytes.Buffer) {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	if len(f.series) == 0 {
+		return
+	}
+	fmt.Fprintf(b, "# HELP %s %s\n# TYPE %s %s\n", f.name, helpEscaper.Replace(f.help), f.name, f.kind)
+	for _, labels := range slices.Sorted(maps.Keys(f.series)) {
+		f.series[labels].write(b, f.name, labels)
+	}
+}
+
+func braced(labels string) string {
+	if labels == "" {
+		return ""
+	}
+	return "{" + labels + "}"
+}
+
+func formatFloat(v float64) string { return strconv.FormatFloat(v, 'g', -1, 64) }

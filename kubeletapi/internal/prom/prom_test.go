@@ -1,0 +1,70 @@
+package prom
+
+import (
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestWriteTo(t *testing.T) {
+	var r Registry
+	hits := r.Counter("hits_total", "Hits, \\ and\na second line.", "path", "code")
+	hits.With("/b", "200").Inc()
+	hits.With(`/a"\`+"\n", "500").Inc()
+	hits.With("/b", "200").Inc()
+	r.Counter("idle_total", "Never shown without a value.", "x")
+	r.Counter("plain_total", "Shown from the start.")
+	r.Gauge("level", "Goes down too.").With().Add(-3)
+	h := r.Histogram("seconds", "Time.", []float64{0.5, 1}, "code")
+	for _, v := range []float64{0.25, 0.5, 0.75, 4} {
+		h.With("200").Observe(v)
+	}
+	want := `# HELP hits_total Hits, \\ and\na second line.
+# TYPE hits_total counter
+hits_total{path="/a\"\\\n",code="500"} 1
+hits_total{path="/b",code="200"} 2
+# HELP plain_total Shown from the start.
+# TYPE plain_total counter
+plain_total 0
+# HELP level Goes down too.
+# TYPE level gauge
+level -3
+# HELP seconds Time.
+# TYPE seconds histogram
+seconds_bucket{code="200",le="0.5"} 2
+seconds_bucket{code="200",le="1"} 3
+seconds_bucket{code="200",le="+Inf"} 4
+seconds_sum{code="200"} 5.5
+seconds_count{code="200"} 4
+`
+	var got strings.Builder
+	if _, err := r.WriteTo(&got); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got.String()); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
+func TestConcurrentUse(t *testing.T) {
+	var r Registry
+	c, h := r.Counter("c", "", "l"), r.Histogram("h", "", []float64{1}, "l")
+	var group sync.WaitGroup
+	for range 4 {
+		group.Go(func() {
+			for range 1000 {
+				c.With("a").Inc()
+				h.With("a").Observe(0.5)
+				r.WriteTo(new(strings.Builder))
+			}
+		})
+	}
+	group.Wait()
+	var got strings.Builder
+	r.WriteTo(&got)
+	if n := c.With("a").Value(); n != 4000 || !strings.Contains(got.String(), `h_sum{l="a"} 2000`) {
+		t.Errorf("counted %d; %s", n, got.String())
+	}
+}

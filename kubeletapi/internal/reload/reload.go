@@ -1,0 +1,130 @@
+// Package reload keeps what files mean up to date while they change on disk.
+package reload
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	maxFileBytes = 1 << 20
+	interval     = time.Second
+)
+
+// Value is what one or more files mean. When their contents change, by being
+// rewritten, renamed over, or by a symlink being swapped, the new contents are
+// parsed whole and replace the old ones; contents that cannot be read or parsed
+// leave the last good value in force. It is safe for concurrent use.
+type Value[T any] struct {
+	load    func(read ReadFunc) (T, error)
+	report  func(error)
+	start   time.Time
+	next    atomic.Int64 // when to look again, in nanoseconds since start
+	looking atomic.Bool  // guards failed, and is held by at most one look
+	failed  string
+	current atomic.Pointer[snapshot[T]]
+}
+
+// ReadFunc reads a whole regular file of at most 1 MiB.
+type ReadFunc func(path string) ([]byte, error)
+
+type snapshot[T any] struct {
+	value T
+	files map[string][sha256.Size]byte // contents by path
+}
+
+// New returns the Value that load makes of the files it reads. All of its
+// reading must go through read, which remembers what to watch. An error of this
+// first load is returned as it is. Later, report is called with nil after each
+// change that was taken over, and with the error of one that was not, once for
+// as long as the error stays the same. It may be nil.
+func New[T any](load func(read ReadFunc) (T, error), report func(error)) (*Value[T], error) {
+	if report == nil {
+		report = func(error) {}
+	}
+	v := &Value[T]{load: load, report: report, start: time.Now()}
+	first, err := v.read()
+	if err != nil {
+		return nil, err
+	}
+	v.current.Store(first)
+	v.next.Store(int64(interval))
+	return v, nil
+}
+
+// Get returns the value in force. Once a second, one of its callers looks at
+// the files before it answers, and the others go on with the value they have:
+// there is no goroutine to stop.
+func (v *Value[T]) Get() T {
+	if now := int64(time.Since(v.start)); now >= v.next.Load() && v.looking.CompareAndSwap(false, true) {
+		v.look()
+		v.next.Store(int64(time.Since(v.start) + interval))
+		v.looking.Store(false)
+	}
+	return v.current.Load().value
+}
+
+// look takes over what changed. A file that comes back to the contents it had
+// is a recovery from a failure, not a change.
+func (v *Value[T]) look() {
+	if !v.current.Load().stale() {
+		v.failed = ""
+		return
+	}
+	changed, err := v.read()
+	if err == nil {
+		v.current.Store(changed)
+		v.failed = ""
+		v.report(nil)
+	} else if err.Error() != v.failed {
+		v.failed = err.Error()
+		v.report(err)
+	}
+}
+
+func (v *Value[T]) read() (*snapshot[T], error) {
+	s := &snapshot[T]{files: map[string][sha256.Size]byte{}}
+	var err error
+	s.value, err = v.load(func(path string) ([]byte, error) {
+		content, err := readFile(path)
+		if err == nil {
+			s.files[path] = sha256.Sum256(content)
+		}
+		return content, err
+	})
+	return s, err
+}
+
+func (s *snapshot[T]) stale() bool {
+	for path, sum := range s.files {
+		if content, err := readFile(path); err != nil || sha256.Sum256(content) != sum {
+			return true
+		}
+	}
+	return false
+}
+
+func readFile(path string) ([]byte, error) {
+	info, err := os.Stat(path) // before opening, which would wait for a FIFO's writer
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, &os.PathError{Op: "read", Path: path, Err: errors.New("not a regular file")}
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	content, err := io.ReadAll(io.LimitReader(f, maxFileBytes+1))
+	if err == nil && len(content) > maxFileBytes {
+		err = &os.PathError{Op: "read", Path: path, Err: fmt.Errorf("larger than %d bytes", maxFileBytes)}
+	}
+	return content, err
+}

@@ -1,0 +1,92 @@
+package ttlcache
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"sync"
+	"time"
+)
+
+// Group asks each question once, however many callers wait for its answer. It
+// is safe for concurrent use, and the zero value with a Timeout is ready.
+type Group[K comparable, V any] struct {
+	// Timeout bounds one flight; it does not depend on any caller's.
+	Timeout time.Duration
+
+	mu      sync.Mutex
+	flights map[K]*flight[V]
+	running sync.WaitGroup
+}
+
+type flight[V any] struct {
+	done  chan struct{}
+	value V
+	err   error
+}
+
+// Do returns the answer to key, from ask or from a flight that is under way. The
+// flight goes on when ctx ends; then only this caller gets ctx's error. A panic
+// of ask is an error for everyone who waits. Since the answer may have come
+// between the caller's own look and this call, ask should look once more
+// before it asks, and should have stored the answer when it returns.
+func (g *Group[K, V]) Do(ctx context.Context, key K, ask func(ctx context.Context) (V, error)) (V, error) {
+	f := g.flight(key, ask)
+	select {
+	case <-f.done:
+		return f.value, f.err
+	case <-ctx.Done():
+		var none V
+		return none, ctx.Err()
+	}
+}
+
+func (g *Group[K, V]) flight(key K, ask func(ctx context.Context) (V, error)) *flight[V] {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if f := g.flights[key]; f != nil {
+		return f
+	}
+	f := &flight[V]{done: make(chan struct{})}
+	if g.flights == nil {
+		g.flights = map[K]*flight[V]{}
+	}
+	g.flights[key] = f
+	g.running.Go(func() { g.fly(key, f, ask) })
+	return f
+}
+
+func (g *Group[K, V]) fly(key K, f *flight[V], ask func(ctx context.Context) (V, error)) {
+	ctx, cancel := context.WithTimeout(context.Background(), g.Timeout)
+	defer func() {
+		if p := recover(); p != nil {
+			f.err = panicError(p)
+		}
+		cancel()
+		g.mu.Lock()
+		delete(g.flights, key)
+		g.mu.Unlock()
+		close(f.done)
+	}()
+	f.value, f.err = ask(ctx)
+}
+
+// Len counts the flights under way.
+func (g *Group[K, V]) Len() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.flights)
+}
+
+// Wait returns when no flight is under way; each ends by Timeout. No new one may
+// start meanwhile.
+func (g *Group[K, V]) Wait() { g.running.Wait() }
+
+// panicError never repeats what a panic says unless the runtime said it: the
+// rest may hold a credential.
+func panicError(p any) error {
+	if err, ok := p.(runtime.Error); ok {
+		return fmt.Errorf("failed unexpectedly: %w", err)
+	}
+	return fmt.Errorf("failed unexpectedly: panic with a %T", p)
+}
