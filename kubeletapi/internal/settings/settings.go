@@ -1,0 +1,175 @@
+// Package settings is a table of things that can be configured, by flags and by
+// the fields of a file.
+package settings
+
+import (
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Setting is one thing that can be configured: by a flag, by a field of the
+// file, such as authentication.anonymous.enabled, or by both.
+type Setting struct {
+	Flag, Field string // either may be empty
+
+	// Target points to what is set: a string, bool, int, time.Duration,
+	// []string, []int or map[string]bool. A duration that is negative is one
+	// that is off.
+	Target any
+	Usage  string
+}
+
+// String returns the present value, as a flag takes it.
+func (s Setting) String() string { return value{s.Target}.String() }
+
+// Group is a heading of the help text.
+type Group struct {
+	Title    string
+	Settings []Setting
+}
+
+// Table is all that can be configured.
+type Table []Group
+
+// Register defines the flags.
+func (t Table) Register(flags *flag.FlagSet) {
+	for _, group := range t {
+		for _, s := range group.Settings {
+			if s.Flag != "" {
+				flags.Var(value{s.Target}, s.Flag, s.Usage)
+			}
+		}
+	}
+}
+
+// Print writes the flags by group, each with its present value as the default
+// and with the field that means the same.
+func (t Table) Print(w io.Writer) {
+	for _, group := range t {
+		fmt.Fprintf(w, "\n%s:\n", group.Title)
+		for _, s := range group.Settings {
+			if s.Flag == "" {
+				continue
+			}
+			fmt.Fprintf(w, "  --%s %s\n        %s\n", s.Flag, value{s.Target}.form(), s.Usage)
+			if s.Field != "" {
+				fmt.Fprintf(w, "        field %s\n", s.Field)
+			}
+		}
+	}
+}
+
+// Decode sets what the fields of a document stand for. Fields are told apart by
+// case, as Kubernetes does and encoding/json does not. A field that is null, and
+// a duration or a number that is zero, says nothing. Of the fields that are not
+// in the table, those in others are returned, and any other is an error.
+func (t Table) Decode(document map[string]json.RawMessage, others []string) (ignored []string, err error) {
+	return t.decode("", document, others)
+}
+
+func (t Table) decode(prefix string, fields map[string]json.RawMessage, others []string) (ignored []string, err error) {
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		field, raw := prefix+name, fields[name]
+		target, inner := t.field(field)
+		switch {
+		case target != nil:
+			err = decode(raw, target)
+		case inner:
+			var below map[string]json.RawMessage
+			if err = json.Unmarshal(raw, &below); err == nil {
+				if _, err := t.decode(field+".", below, nil); err != nil {
+					return nil, err
+				}
+			}
+		case slices.Contains(others, name):
+			ignored = append(ignored, name)
+		default:
+			return nil, fmt.Errorf("unknown field %q", field)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("field %s: %w", field, plain(err))
+		}
+	}
+	return ignored, nil
+}
+
+// field returns the target of a field, or reports that it has fields below.
+func (t Table) field(name string) (target any, inner bool) {
+	for _, group := range t {
+		for _, s := range group.Settings {
+			if s.Field == name {
+				return s.Target, false
+			}
+			inner = inner || strings.HasPrefix(s.Field, name+".")
+		}
+	}
+	return nil, inner
+}
+
+func decode(raw json.RawMessage, target any) error {
+	switch target := target.(type) {
+	case *time.Duration:
+		var text string
+		if err := json.Unmarshal(raw, &text); err != nil {
+			return errDuration
+		}
+		d, err := time.ParseDuration(text)
+		switch {
+		case text != "" && err != nil || d < 0:
+			return errDuration
+		case d != 0:
+			*target = d
+		}
+		return nil
+	case *int:
+		number := 0
+		if err := json.Unmarshal(raw, &number); err != nil {
+			return err
+		}
+		if number != 0 {
+			*target = number
+		}
+		return nil
+	}
+	return json.Unmarshal(raw, target)
+}
+
+var errDuration = errors.New("want a duration such as 2m or 30s")
+
+// plain is an error of encoding/json without the names of our types.
+func plain(err error) error {
+	var wrong *json.UnmarshalTypeError
+	if errors.As(err, &wrong) {
+		return fmt.Errorf("want %s, not %s", wrong.Type, wrong.Value)
+	}
+	return err
+}
+
+// Encode returns the fields with their present values, for encoding as JSON.
+func (t Table) Encode() map[string]any {
+	root := map[string]any{}
+	for _, group := range t {
+		for _, s := range group.Settings {
+			if s.Field == "" {
+				continue
+			}
+			path := strings.Split(s.Field, ".")
+			at := root
+			for _, name := range path[:len(path)-1] {
+				if at[name] == nil {
+					at[name] = map[string]any{}
+				}
+				at = at[name].(map[string]any)
+			}
+			at[path[len(path)-1]] = value{s.Target}.json()
+		}
+	}
+	return root
+}
