@@ -1,0 +1,232 @@
+// Package kubeclient is a client of one Kubernetes API server that can do two
+// things: [Client.ReviewToken] and [Client.ReviewAccess]. Whoever holds it can
+// ask who a token belongs to and what a user may do, and nothing else.
+//
+// It takes its server and its credentials from a kubeconfig file or from the
+// service account of the pod it runs in, as the kubelet and client-go do
+// (k8s.io/client-go tools/clientcmd and rest), and goes on from there:
+//
+//   - It speaks https only, TLS 1.2 at least, and follows no redirect: a token
+//     under review or a credential of ours is never sent anywhere else.
+//   - All files are read again when they change, at most once a second and at
+//     once after the API server refused our credential with 401. A bad file
+//     leaves the last good one in force.
+//   - Version v1 of both API groups is asked first. An API server that answers
+//     404 to it is asked for v1beta1, which is remembered for ten minutes.
+//   - Failures that may pass are retried as the kubelet retries them, within
+//     [Config.Timeout].
+//   - At most 1 MiB of an answer is read, and it must be the review that was
+//     asked for. Unknown fields are ignored.
+//   - No error and no log line holds a token, a key, a password, or the body of
+//     a request. What the API server says in an error is cut to one line of 1 KiB.
+package kubeclient
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+	"unicode/utf8"
+
+	"kubeletauth/authn"
+	"kubeletauth/authz"
+	"kubeletauth/kubeletapi/internal/reload"
+)
+
+const defaultTimeout = 10 * time.Second
+
+// Config says where the API server is and how to talk to it. Exactly one of
+// Kubeconfig and InCluster must be set.
+type Config struct {
+	// Kubeconfig is the path of a kubeconfig file in YAML or JSON, of which
+	// the current context is used. Relative paths in it start at its folder.
+	Kubeconfig string
+	// InCluster takes the address from KUBERNETES_SERVICE_HOST and
+	// KUBERNETES_SERVICE_PORT, and the credentials from the service account
+	// that Kubernetes mounts into a pod.
+	InCluster bool
+	// Timeout bounds one review with all its retries. Zero means 10 seconds;
+	// there is no way to wait forever.
+	Timeout time.Duration
+	// UserAgent is sent with every request. Empty means
+	// kubeletauth/<version> (<os>/<arch>).
+	UserAgent string
+	// Logger is told of reloads and of what is unsafe in the configuration.
+	// Nil means slog.Default().
+	Logger *slog.Logger
+	// Observe, if set, is told of every HTTP request: what it asked for
+	// ("tokenreviews" or "subjectaccessreviews"), the code of the answer or
+	// "<error>", and how long it took. It is called concurrently.
+	Observe func(resource, code string, d time.Duration)
+	// Report, if set, is told of every reload of the files: nil when their
+	// new contents are in force, or why the old ones stay. It may be called
+	// concurrently.
+	Report func(error)
+}
+
+// Client asks one API server for reviews. It implements [authn.TokenReviewer]
+// and [authz.AccessReviewer], is safe for concurrent use, and is made by [New]:
+// the zero Client answers nothing but errors.
+type Client struct {
+	config  Config
+	loader  *loader
+	files   atomic.Pointer[reload.Value[*session]]
+	reread  sync.Mutex // held while files is replaced
+	plugins *owner
+	start   time.Time
+
+	tokens   api
+	accesses api
+}
+
+// New reads and checks the files that cfg names. It does not contact the API
+// server and runs no credential plugin, so that it succeeds while the API server
+// is down. Its errors name the file and the field and say what to do.
+func New(cfg Config) (*Client, error) {
+	return newClient(cfg, serviceAccountFolder)
+}
+
+func newClient(cfg Config, serviceAccount string) (*Client, error) {
+	if err := cfg.complete(); err != nil {
+		return nil, err
+	}
+	c := &Client{
+		config:   cfg,
+		plugins:  newOwner(),
+		start:    time.Now(),
+		tokens:   api{kind: "TokenReview", group: "authentication.k8s.io", resource: "tokenreviews"},
+		accesses: api{kind: "SubjectAccessReview", group: "authorization.k8s.io", resource: "subjectaccessreviews"},
+	}
+	var err error
+	if c.loader, err = newLoader(cfg, serviceAccount, c.plugins); err != nil {
+		return nil, err
+	}
+	files, err := reload.New(c.loader.load, c.reloaded)
+	if err != nil {
+		return nil, err
+	}
+	c.files.Store(files)
+	return c, nil
+}
+
+// complete checks cfg and fills in the defaults.
+func (cfg *Config) complete() error {
+	switch {
+	case cfg.Kubeconfig == "" && !cfg.InCluster:
+		return errors.New("no API server to ask: name a kubeconfig file, or choose the in-cluster configuration")
+	case cfg.Kubeconfig != "" && cfg.InCluster:
+		return errors.New("both a kubeconfig file and the in-cluster configuration are given: choose one")
+	case cfg.Timeout < 0:
+		return fmt.Errorf("the time limit of a review must not be negative, and is %v", cfg.Timeout)
+	case !validHeader(cfg.UserAgent):
+		return errors.New("the user agent contains a control character")
+	}
+	if cfg.Timeout == 0 {
+		cfg.Timeout = defaultTimeout
+	}
+	if cfg.UserAgent == "" {
+		cfg.UserAgent = userAgent()
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	return nil
+}
+
+// ReviewToken asks the API server whose token this is. An error means that
+// there is no answer: an [*StatusError] if the API server answered with
+// something else than a review. A token that is not valid UTF-8, which JSON
+// cannot carry unchanged, is answered as a refused one without asking.
+func (c *Client) ReviewToken(ctx context.Context, spec authn.TokenReviewSpec) (*authn.TokenReviewStatus, error) {
+	if !utf8.ValidString(spec.Token) {
+		return &authn.TokenReviewStatus{Error: "the token is not valid UTF-8"}, nil
+	}
+	status, err := review[authn.TokenReviewStatus](ctx, c, &question{
+		api:    &c.tokens,
+		spec:   func(string) any { return spec },
+		secret: spec.Token,
+	})
+	if err != nil {
+		return nil, err
+	}
+	status.Error = oneLine(status.Error, spec.Token)
+	return status, nil
+}
+
+// ReviewAccess asks the API server whether a user may do something. An error
+// means that there is no answer: an [*StatusError] if the API server answered
+// with something else than a review. An API server that knows only v1beta1 is
+// not told the selectors, so that it is asked for more, never for less.
+func (c *Client) ReviewAccess(ctx context.Context, spec authz.SubjectAccessReviewSpec) (*authz.SubjectAccessReviewStatus, error) {
+	return review[authz.SubjectAccessReviewStatus](ctx, c, &question{
+		api:  &c.accesses,
+		spec: func(version string) any { return accessSpec(spec, version) },
+	})
+}
+
+// Server returns the URL of the API server, for messages. It never holds
+// credentials, and may change when the kubeconfig does.
+func (c *Client) Server() string {
+	s, err := c.session()
+	if err != nil {
+		return ""
+	}
+	return s.server.String()
+}
+
+// Close ends a credential plugin that is running, waits for it, and closes the
+// connections that are not in use; the others are closed when their review ends.
+// Later reviews fail. It may be called more than once.
+func (c *Client) Close() {
+	s, err := c.session()
+	if err != nil {
+		return
+	}
+	c.plugins.close()
+	s.retire()
+}
+
+// session returns what the files say now.
+func (c *Client) session() (*session, error) {
+	files := c.files.Load()
+	if files == nil || c.plugins.closed() {
+		return nil, errors.New("the client of the API server is closed, or was not made by New")
+	}
+	return files.Get(), nil
+}
+
+// readAgain reads the files without waiting for the second to pass, and returns
+// what they say now. Files that cannot be read change nothing; the regular
+// reload reports them.
+func (c *Client) readAgain() (*session, error) {
+	c.reread.Lock()
+	defer c.reread.Unlock()
+	old, err := c.session()
+	if err != nil {
+		return nil, err
+	}
+	files, err := reload.New(c.loader.load, c.reloaded)
+	if err != nil {
+		return old, nil
+	}
+	if s := files.Get(); s != old {
+		c.files.Store(files)
+		c.reloaded(nil)
+		return s, nil
+	}
+	return old, nil
+}
+
+func (c *Client) reloaded(err error) {
+	if err != nil {
+		c.config.Logger.Error("the new configuration of the API server client is not used; the last good one stays in force", "err", err)
+	} else {
+		c.config.Logger.Info("the API server client uses the new contents of its files")
+	}
+	if c.config.Report != nil {
+		c.config.Report(err)
+	}
+}

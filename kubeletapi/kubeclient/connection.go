@@ -1,0 +1,142 @@
+package kubeclient
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"reflect"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	dialTimeout      = 10 * time.Second
+	handshakeTimeout = 10 * time.Second
+	// idleTimeout keeps a connection warm from one renewal of a cached
+	// answer to the next.
+	idleTimeout    = 5 * time.Minute
+	maxIdle        = 25
+	maxHeaderBytes = 64 << 10
+)
+
+// endpoint is all that makes a connection what it is.
+type endpoint struct {
+	host               string
+	serverName         string
+	insecure           bool
+	ca                 []byte // PEM; empty for the system's roots
+	certificate, key   []byte // PEM; empty for none
+	proxy              *url.URL
+	disableCompression bool
+}
+
+// connection is a pool of connections to one endpoint, of which HTTP/2 needs
+// only one.
+type connection struct {
+	endpoint
+	tls       *tls.Config
+	transport atomic.Pointer[http.Transport]
+	retired   atomic.Bool
+}
+
+// connect returns old if it leads to the same endpoint, and otherwise a new
+// connection for which old is retired.
+func connect(to endpoint, old *connection) (*connection, error) {
+	if old != nil && reflect.DeepEqual(old.endpoint, to) {
+		return old, nil
+	}
+	config, err := to.tlsConfig()
+	if err != nil {
+		return nil, err
+	}
+	c := &connection{endpoint: to, tls: config}
+	c.transport.Store(c.newTransport())
+	if old != nil {
+		old.retire()
+	}
+	return c, nil
+}
+
+// retire closes the connections that are idle now, and others as soon as they
+// are.
+func (c *connection) retire() {
+	c.retired.Store(true)
+	c.transport.Load().CloseIdleConnections()
+}
+
+// use returns the transport for one request, and what to call after it: done
+// leaves a connection that is retired, and one that stayed silent.
+func (c *connection) use() (transport *http.Transport, done func(silent bool)) {
+	transport = c.transport.Load()
+	return transport, func(silent bool) {
+		if silent {
+			c.transport.CompareAndSwap(transport, c.newTransport())
+		}
+		if c.retired.Load() || c.transport.Load() != transport {
+			transport.CloseIdleConnections()
+		}
+	}
+}
+
+// newTransport follows k8s.io/client-go transport/cache.go and
+// k8s.io/apimachinery pkg/util/net/http.go.
+func (c *connection) newTransport() *http.Transport {
+	proxy := http.ProxyFromEnvironment
+	if c.proxy != nil {
+		proxy = http.ProxyURL(c.proxy)
+	}
+	var protocols http.Protocols
+	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(os.Getenv("DISABLE_HTTP2") == "")
+	return &http.Transport{
+		Proxy:                  proxy,
+		DialContext:            (&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}).DialContext,
+		TLSClientConfig:        c.tls.Clone(), // which the transport changes
+		TLSHandshakeTimeout:    handshakeTimeout,
+		DisableCompression:     c.disableCompression,
+		MaxIdleConnsPerHost:    maxIdle,
+		IdleConnTimeout:        idleTimeout,
+		MaxResponseHeaderBytes: maxHeaderBytes,
+		Protocols:              &protocols,
+		HTTP2:                  &http.HTTP2Config{SendPingTimeout: 30 * time.Second, PingTimeout: 15 * time.Second},
+	}
+}
+
+// tlsConfig follows TLSConfigFor in k8s.io/client-go transport/transport.go. The
+// certificate is sent to whatever authorities the server names.
+func (to *endpoint) tlsConfig() (*tls.Config, error) {
+	config := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: to.serverName, InsecureSkipVerify: to.insecure}
+	if len(to.ca) > 0 {
+		roots, err := certificatePool(to.ca)
+		if err != nil {
+			return nil, fmt.Errorf("certificate-authority: %w", err)
+		}
+		config.RootCAs = roots
+	}
+	if len(to.certificate) > 0 {
+		pair, err := tls.X509KeyPair(to.certificate, to.key)
+		if err != nil {
+			return nil, fmt.Errorf("client-certificate and client-key: %s", oneLine(err.Error()))
+		}
+		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &pair, nil }
+	}
+	return config, nil
+}
+
+// certificatePool refuses a bundle that is cut off.
+func certificatePool(bundle []byte) (*x509.CertPool, error) {
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(bundle) {
+		return nil, errors.New("there is no certificate in PEM form in it")
+	}
+	if text := string(bundle); strings.Count(text, "-----BEGIN CERTIFICATE-----") != strings.Count(text, "-----END CERTIFICATE-----") {
+		return nil, errors.New("a certificate in it is cut off")
+	}
+	return pool, nil
+}

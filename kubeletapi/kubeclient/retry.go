@@ -1,0 +1,96 @@
+package kubeclient
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"net/http"
+	"strings"
+	"syscall"
+	"time"
+)
+
+const (
+	maxAttempts    = 5
+	firstPause     = 500 * time.Millisecond
+	jitter         = 0.2
+	maxRetryAfters = 10
+)
+
+// retry calls try until it succeeds, up to five times, as the kubelet's webhooks
+// do (k8s.io/apiserver pkg/server/options/authentication.go and
+// pkg/util/webhook/webhook.go). Each of the five may become eleven, as long as
+// the API server says when to come back (k8s.io/client-go rest/with_retry.go). A
+// pause that the deadline of ctx would cut short is not begun. If ctx ends, the
+// last failure is returned that had another cause.
+func retry(ctx context.Context, try func() error) error {
+	var last error
+	attempt, retryAfters, backoff := 1, 0, firstPause
+	for {
+		err := try()
+		if err == nil {
+			return nil
+		}
+		if last == nil || ctx.Err() == nil {
+			last = err
+		}
+		var pause time.Duration
+		var status *StatusError
+		switch {
+		case errors.As(err, &status) && status.saysWhen() && retryAfters < maxRetryAfters:
+			retryAfters++
+			pause = status.retryAfter
+		case retriable(err) && attempt < maxAttempts:
+			attempt, retryAfters = attempt+1, 0
+			pause = backoff + time.Duration(rand.Float64()*jitter*float64(backoff))
+			backoff += backoff / 2
+		default:
+			return last
+		}
+		if !sleep(ctx, pause) {
+			return last
+		}
+	}
+}
+
+// saysWhen reports whether the answer asks for another request at a set time.
+func (e *StatusError) saysWhen() bool {
+	return e.hasRetry && (e.Code == http.StatusTooManyRequests || e.Code >= http.StatusInternalServerError)
+}
+
+// retriable reports whether a failure may pass: DefaultShouldRetry in
+// k8s.io/apiserver pkg/util/webhook/webhook.go. Without a reason that Kubernetes
+// knows, the code decides.
+func retriable(err error) bool {
+	var status *StatusError
+	if !errors.As(err, &status) {
+		return errors.Is(err, syscall.ECONNRESET) || strings.Contains(err.Error(), "http2: client connection lost")
+	}
+	switch status.Reason {
+	case "InternalError", "Timeout", "TooManyRequests":
+		return true
+	case "Unauthorized", "Forbidden", "NotFound", "AlreadyExists", "Conflict", "Gone", "Invalid", "ServerTimeout", "BadRequest", "Expired",
+		"MethodNotAllowed", "NotAcceptable", "RequestEntityTooLarge", "UnsupportedMediaType", "ServiceUnavailable", "StorageReadError":
+	default:
+		if status.Code == http.StatusInternalServerError || status.Code == http.StatusGatewayTimeout {
+			return true
+		}
+	}
+	return status.suggestsWait || status.Code == http.StatusTooManyRequests
+}
+
+// sleep waits for d and reports whether ctx let it. It does not begin what the
+// deadline would end.
+func sleep(ctx context.Context, d time.Duration) bool {
+	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) <= d || ctx.Err() != nil {
+		return false
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

@@ -1,0 +1,157 @@
+package kubeclient
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"kubeletauth/authz"
+)
+
+const (
+	v1      = "v1"
+	v1beta1 = "v1beta1"
+
+	// betaMemory is how long v1 is not tried again, so that an upgraded API
+	// server is noticed.
+	betaMemory = 10 * time.Minute
+)
+
+// api is one kind of review, and which version of it the API server knows.
+type api struct {
+	kind, group, resource string
+	// beta is when v1beta1 was last found to be the version to ask, in
+	// nanoseconds since the client's start; zero for v1.
+	beta atomic.Int64
+}
+
+// question is one review to be made.
+type question struct {
+	*api
+	spec    func(version string) any
+	secret  string // must not appear in an error
+	renewed bool   // our credential was renewed once for this review
+}
+
+// review asks for one review, with all retries.
+func review[Status any](ctx context.Context, c *Client, q *question) (*Status, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.config.Timeout)
+	defer cancel()
+	var data []byte
+	var version string
+	err := retry(ctx, func() (err error) {
+		data, version, err = c.ask(ctx, q)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	status, err := decode[Status](data, q.kind, q.group+"/"+version)
+	if err != nil {
+		return nil, fmt.Errorf("reading the %s of the API server: %w", q.kind, err)
+	}
+	return status, nil
+}
+
+// decode takes the status out of an answer.
+func decode[Status any](data []byte, kind, apiVersion string) (*Status, error) {
+	var answer struct {
+		Kind       string `json:"kind"`
+		APIVersion string `json:"apiVersion"`
+		Status     Status `json:"status"`
+	}
+	err := json.Unmarshal(data, &answer)
+	var wrongType *json.UnmarshalTypeError // the rest was read
+	if err != nil && !errors.As(err, &wrongType) {
+		return nil, errors.New(oneLine(err.Error()))
+	}
+	if answer.Kind != kind || answer.APIVersion != apiVersion {
+		return nil, fmt.Errorf("it is of kind %q in apiVersion %q, and must be of kind %q in apiVersion %q",
+			oneLine(answer.Kind), oneLine(answer.APIVersion), kind, apiVersion)
+	}
+	if err != nil {
+		return nil, errors.New(oneLine(err.Error()))
+	}
+	return &answer.Status, nil
+}
+
+// ask sends a question in the version that the API server is thought to know,
+// and in the other if it answers 404.
+func (c *Client) ask(ctx context.Context, q *question) (data []byte, version string, err error) {
+	now := max(1, int64(time.Since(c.start)))
+	version = q.preferred(now)
+	if data, err = c.send(ctx, q, version); !isNotFound(err) {
+		if err == nil && version == v1 {
+			q.beta.Store(0)
+		}
+		return data, version, err
+	}
+	if version == v1 {
+		version = v1beta1
+	} else {
+		version = v1
+		q.beta.Store(0)
+	}
+	data, err = c.send(ctx, q, version)
+	switch {
+	case err == nil && version == v1beta1:
+		q.beta.Store(now)
+	case isNotFound(err):
+		err = unknownGroup(err, q.group)
+	}
+	return data, version, err
+}
+
+// preferred returns the version to ask first. When a memory of v1beta1 has
+// become old, one question tries v1 and the others go on.
+func (a *api) preferred(now int64) string {
+	since := a.beta.Load()
+	if since == 0 || now-since >= int64(betaMemory) && a.beta.CompareAndSwap(since, now) {
+		return v1
+	}
+	return v1beta1
+}
+
+func isNotFound(err error) bool {
+	var status *StatusError
+	return errors.As(err, &status) && status.Code == http.StatusNotFound
+}
+
+// body encodes the question as a review object. The status is left out; the
+// metadata must be there for an old API server.
+func (q *question) body(version string) ([]byte, error) {
+	return json.Marshal(struct {
+		Kind       string   `json:"kind"`
+		APIVersion string   `json:"apiVersion"`
+		Metadata   struct{} `json:"metadata"`
+		Spec       any      `json:"spec"`
+	}{Kind: q.kind, APIVersion: q.group + "/" + version, Spec: q.spec(version)})
+}
+
+// accessSpecV1beta1 is that of k8s.io/api authorization/v1beta1/types.go: it
+// calls the groups group.
+type accessSpecV1beta1 struct {
+	ResourceAttributes    *authz.ResourceAttributes    `json:"resourceAttributes,omitempty"`
+	NonResourceAttributes *authz.NonResourceAttributes `json:"nonResourceAttributes,omitempty"`
+	User                  string                       `json:"user,omitempty"`
+	Groups                []string                     `json:"group,omitempty"`
+	Extra                 map[string][]string          `json:"extra,omitempty"`
+	UID                   string                       `json:"uid,omitempty"`
+}
+
+func accessSpec(spec authz.SubjectAccessReviewSpec, version string) any {
+	if version == v1 {
+		return spec
+	}
+	beta := accessSpecV1beta1(spec)
+	if spec.ResourceAttributes != nil {
+		attributes := *spec.ResourceAttributes
+		attributes.FieldSelector, attributes.LabelSelector = nil, nil
+		beta.ResourceAttributes = &attributes
+	}
+	return beta
+}
