@@ -1,0 +1,161 @@
+package kubeletapi
+
+import (
+	"net/http"
+	"strings"
+
+	"kubeletauth/authn"
+	"kubeletauth/authz"
+)
+
+// verb and subresource are the values that the mapping can yield, numbered so
+// that decisions about them fit a small table.
+type (
+	verb        uint8
+	subresource uint8
+)
+
+const (
+	verbNone verb = iota // any method without a verb; allowed only by a rule for every verb
+	verbCreate
+	verbGet
+	verbUpdate
+	verbPatch
+	verbDelete
+	verbCount
+)
+
+const (
+	subProxy subresource = iota
+	subStats
+	subMetrics
+	subLog
+	subSpec
+	subPods
+	subHealthz
+	subConfigz
+	subCheckpoint
+	subStatusz
+	subresourceCount
+)
+
+func (v verb) String() string {
+	return [verbCount]string{"", "create", "get", "update", "patch", "delete"}[v]
+}
+
+func (s subresource) String() string {
+	return [subresourceCount]string{"proxy", "stats", "metrics", "log", "spec", "pods", "healthz", "configz", "checkpoint", "statusz"}[s]
+}
+
+// question is what one request asks for: the verb, and one subresource or two,
+// of which the second is asked for when the first is not allowed.
+type question struct {
+	verb         verb
+	subresources [2]subresource
+	count        uint8
+}
+
+// newQuestion maps a method and a decoded path, by the page's table or, if
+// fineGrained, the kubelet's.
+func newQuestion(method, path string, fineGrained bool) question {
+	q := question{verb: verbOf(method), count: 1}
+	if fineGrained {
+		if s := fallsBackToProxy(path); s != subProxy {
+			q.subresources = [2]subresource{s, subProxy}
+			q.count = 2
+			return q
+		}
+	}
+	q.subresources[0] = subresourceOf(path, fineGrained)
+	return q
+}
+
+// verbOf is the page's table, which has a verb for HEAD; the rest is
+// getRequestVerb of pkg/kubelet/server/auth.go. Methods are case-sensitive.
+func verbOf(method string) verb {
+	switch method {
+	case http.MethodGet, http.MethodHead:
+		return verbGet
+	case http.MethodPost:
+		return verbCreate
+	case http.MethodPut:
+		return verbUpdate
+	case http.MethodPatch:
+		return verbPatch
+	case http.MethodDelete:
+		return verbDelete
+	}
+	return verbNone
+}
+
+// subresourceOf is the table of paths that ask for one subresource. The last
+// three rows are the kubelet's only.
+func subresourceOf(path string, fineGrained bool) subresource {
+	switch {
+	case isSubpath(path, "/stats"):
+		return subStats
+	case isSubpath(path, "/metrics"):
+		return subMetrics
+	case isSubpath(path, "/logs"):
+		return subLog
+	case isSubpath(path, "/spec"):
+		return subSpec
+	case !fineGrained:
+		return subProxy
+	case isSubpath(path, "/checkpoint"):
+		return subCheckpoint
+	case isSubpath(path, "/statusz"):
+		return subStatusz
+	case isSubpath(path, "/flagz"):
+		return subConfigz
+	}
+	return subProxy
+}
+
+// fallsBackToProxy is the kubelet's table of paths that ask for a subresource
+// of their own first and then for proxy; proxy stands for none.
+func fallsBackToProxy(path string) subresource {
+	switch {
+	case isSubpath(path, "/pods"), isSubpath(path, "/runningpods"), isSubpath(path, "/allocatedPods"):
+		return subPods
+	case isSubpath(path, "/healthz"):
+		return subHealthz
+	case isSubpath(path, "/configz"):
+		return subConfigz
+	}
+	return subProxy
+}
+
+// isSubpath reports whether path is registered or below it: byte by byte, and
+// only at the boundary of a segment (isSubpath of pkg/kubelet/server/auth.go).
+func isSubpath(path, registered string) bool {
+	registered = strings.TrimSuffix(registered, "/")
+	rest, ok := strings.CutPrefix(path, registered)
+	return ok && (rest == "" || rest[0] == '/')
+}
+
+// Attributes returns what user asks for with method on path, a decoded one, in
+// the order in which it is to be decided: the first that is allowed lets the
+// request pass. There is always at least one. Nothing but the table for
+// a.FineGrained and a.NodeName decides; the path need not be canonical.
+func (a *Auth) Attributes(user *authn.UserInfo, method, path string) []authz.Attributes {
+	q := newQuestion(method, path, a.FineGrained)
+	var list []authz.Attributes
+	for _, s := range q.subresources[:q.count] {
+		list = append(list, a.attributes(user, q.verb, s, path))
+	}
+	return list
+}
+
+// attributes are those of GetRequestAttributes in pkg/kubelet/server/auth.go.
+func (a *Auth) attributes(user *authn.UserInfo, v verb, s subresource, path string) authz.Attributes {
+	return authz.Attributes{
+		User:        user,
+		Verb:        v.String(),
+		APIVersion:  "v1",
+		Resource:    "nodes",
+		Subresource: s.String(),
+		Name:        a.NodeName,
+		Path:        path,
+	}
+}

@@ -1,0 +1,100 @@
+package kubeletapi
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"kubeletauth/authn"
+	"kubeletauth/authz"
+	"kubeletauth/kubeletapi/apiservertest"
+)
+
+// agreeable accepts every token and every access.
+type agreeable struct{}
+
+func (agreeable) ReviewToken(_ context.Context, spec authn.TokenReviewSpec) (*authn.TokenReviewStatus, error) {
+	return &authn.TokenReviewStatus{Authenticated: true, User: authn.UserInfo{
+		Username: "system:serviceaccount:monitoring:prometheus", UID: "0b1d9f9e-6f1f-4b9d-9a53-1f1c3d2b4a5e",
+		Groups: []string{"system:serviceaccounts", "system:serviceaccounts:monitoring"},
+		Extra:  map[string][]string{"authentication.kubernetes.io/credential-id": {spec.Token[:8]}},
+	}}, nil
+}
+
+func (agreeable) ReviewAccess(context.Context, authz.SubjectAccessReviewSpec) (*authz.SubjectAccessReviewStatus, error) {
+	return &authz.SubjectAccessReviewStatus{Allowed: true}, nil
+}
+
+// hotPaths are the requests whose decision is remembered, by name.
+func hotPaths(t testing.TB) map[string]func() error {
+	ca := apiservertest.MustNewCA(t, "ca")
+	file := filepath.Join(t.TempDir(), "ca.crt")
+	if err := os.WriteFile(file, ca.PEM(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	newAuth := func(mode string) *Auth {
+		auth, err := New(Config{
+			AnonymousAuth: true, ClientCAFile: file, AuthenticationTokenWebhook: true, AuthorizationMode: mode,
+			HostnameOverride: "n1", TokenReviewer: agreeable{}, AccessReviewer: agreeable{}, Logger: slog.New(slog.DiscardHandler),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return auth
+	}
+	webhook, allow := newAuth(ModeWebhook), newAuth(ModeAlwaysAllow)
+	anonymous := httptest.NewRequest("GET", "/metrics", nil)
+	token := httptest.NewRequest("GET", "/metrics", nil)
+	token.Header.Set("Authorization", "Bearer "+strings.Repeat("t", 1024))
+	certificate := httptest.NewRequest("GET", "/metrics", nil)
+	leaf := ca.MustIssue(t, apiservertest.Certificate{CommonName: "ann", Organizations: []string{"ops"}}).Leaf
+	certificate.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{leaf}}
+	check := func(auth *Auth, r *http.Request) func() error {
+		return func() error { _, err := auth.Check(r); return err }
+	}
+	return map[string]func() error{
+		"token":                 check(webhook, token),
+		"certificate":           check(webhook, certificate),
+		"anonymous/Webhook":     check(webhook, anonymous),
+		"anonymous/AlwaysAllow": check(allow, anonymous),
+	}
+}
+
+// A decision that is remembered costs no allocation.
+func TestRememberedDecisionsAllocateNothing(t *testing.T) {
+	for name, check := range hotPaths(t) {
+		if err := check(); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if n := testing.AllocsPerRun(1000, func() { check() }); n != 0 {
+			t.Errorf("%s: %v allocations", name, n)
+		}
+	}
+}
+
+func BenchmarkCheck(b *testing.B) {
+	for name, check := range hotPaths(b) {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := check(); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkAttributes(b *testing.B) {
+	b.ReportAllocs()
+	for b.Loop() {
+		newQuestion("GET", "/metrics/cadvisor", true)
+	}
+}

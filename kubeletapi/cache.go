@@ -1,0 +1,300 @@
+package kubeletapi
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/binary"
+	"hash"
+	"maps"
+	"net/http"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"kubeletauth/authn"
+	"kubeletauth/authz"
+	"kubeletauth/kubeletapi/internal/ttlcache"
+)
+
+const (
+	// What is remembered is bounded in number; a place costs 8 bytes when empty
+	// and, with an ordinary user and a few decisions, under 1 KiB when taken.
+	maxIdentities    = 8192 // certificates and tokens, each
+	maxUsers         = 8192
+	maxRefusedTokens = 4096
+
+	refusedTokenTTL = 10 * time.Second
+	reviewTimeout   = 10 * time.Second
+)
+
+// identity is who a credential turned out to be, and what is known of what that
+// user may do. It is immutable but for the decisions.
+type identity struct {
+	user      *authn.UserInfo
+	roots     *x509.CertPool // that the certificate was verified with; nil for others
+	notAfter  time.Time      // the credential's own end; zero for none
+	decisions *decisions     // nil where none are kept
+}
+
+// decisions are those about one user, by verb and subresource. Users who are
+// equal in all fields share them, whatever their credentials, as they share
+// the cache entries of the kubelet's webhook.
+type decisions [verbCount][subresourceCount]remembered
+
+type remembered struct{ atomic.Pointer[decision] }
+
+// inForce returns the decision if there is one that has not expired.
+func (m *remembered) inForce() *decision {
+	if d := m.Load(); d != nil && !time.Now().After(d.expires) {
+		return d
+	}
+	return nil
+}
+
+// decision is one answer, in force until expires.
+type decision struct {
+	authz.Decision
+	reason  string
+	expires time.Time
+}
+
+// identities finds the identity of a request in the order of the kubelet:
+// certificate, token in the header, token in a WebSocket protocol, anonymous.
+// What an authenticator of that chain said is kept for as long as it may be:
+// of a certificate until the chain or the roots change, of a token for a TTL
+// and never beyond its exp.
+type identities struct {
+	roots     func() *x509.CertPool    // nil: certificates are off
+	tokens    authn.TokenAuthenticator // nil: tokens are off
+	tokenTTL  time.Duration
+	anonymous *identity     // nil: anonymous requests are off
+	userTTL   time.Duration // how long a user is kept; zero where decisions are not
+	metrics   *metrics
+
+	byCertificate *ttlcache.Table[*identity]
+	byToken       *ttlcache.Table[*identity]
+	refused       *ttlcache.Table[error] // apart, so that refusals never push out the good
+	byUser        *ttlcache.Table[*decisions]
+	reviews       ttlcache.Group[ttlcache.Key, *identity]
+}
+
+// credential is what an identity was found by.
+type credential uint8
+
+const (
+	credentialNone credential = iota
+	credentialCertificate
+	credentialHeader
+	credentialWebSocket
+)
+
+// identify returns the identity behind r, or nil without an error if nothing
+// has an opinion. As in authn.Union, an error does not stop the search for
+// another credential, and stops the request from being anonymous.
+func (c *identities) identify(r *http.Request) (*identity, credential, error) {
+	id, certificateErr := c.certificate(r)
+	if id != nil {
+		return id, credentialCertificate, nil
+	}
+	id, headerErr := c.header(r)
+	if id != nil {
+		return id, credentialHeader, nil
+	}
+	id, webSocketErr := c.webSocket(r)
+	if id != nil {
+		return id, credentialWebSocket, nil
+	}
+	if certificateErr != nil || headerErr != nil || webSocketErr != nil {
+		return nil, credentialNone, authn.JoinErrors(certificateErr, headerErr, webSocketErr)
+	}
+	return c.anonymous, credentialNone, nil
+}
+
+func (c *identities) certificate(r *http.Request) (*identity, error) {
+	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 || c.roots == nil {
+		return nil, nil
+	}
+	roots := c.roots()
+	if roots == nil {
+		return nil, nil
+	}
+	now := time.Now()
+	key := chainKey(r.TLS.PeerCertificates)
+	if id, ok := c.byCertificate.Get(key, now); ok && id.roots == roots {
+		return id, nil
+	}
+	c.metrics.certificate(r.TLS.PeerCertificates[0], now)
+	user, notAfter, err := authn.VerifyCertificate(roots, r.TLS.PeerCertificates)
+	if err != nil || user == nil {
+		return nil, err
+	}
+	id := c.newIdentity(user, notAfter, now)
+	id.roots = roots
+	c.byCertificate.Put(key, id, now, notAfter)
+	return id, nil
+}
+
+// chainKey names a chain by all its certificates: intermediates decide whether
+// a leaf is accepted.
+func chainKey(chain []*x509.Certificate) ttlcache.Key {
+	key := sha256.Sum256(chain[0].Raw)
+	for _, c := range chain[1:] {
+		next := sha256.Sum256(c.Raw)
+		var both [2 * sha256.Size]byte
+		copy(both[:], key[:])
+		copy(both[sha256.Size:], next[:])
+		key = sha256.Sum256(both[:])
+	}
+	return key
+}
+
+func (c *identities) header(r *http.Request) (*identity, error) {
+	if c.tokens == nil {
+		return nil, nil
+	}
+	token, ok := authn.HeaderToken(r.Header)
+	if !ok {
+		return nil, nil
+	}
+	return c.token(r.Context(), token)
+}
+
+func (c *identities) webSocket(r *http.Request) (*identity, error) {
+	if c.tokens == nil {
+		return nil, nil
+	}
+	token, _, err := authn.WebSocketToken(r.Header)
+	if token == "" || err != nil {
+		return nil, err
+	}
+	return c.token(r.Context(), token)
+}
+
+func (c *identities) token(ctx context.Context, token string) (*identity, error) {
+	start := time.Now()
+	key := tokenKey(token)
+	if id, err, ok := c.remembered(key, start); ok {
+		c.metrics.tokenRequest(true, start)
+		return id, err
+	}
+	defer c.metrics.tokenBlocked()()
+	id, err := c.reviews.Do(ctx, key, func(ctx context.Context) (*identity, error) {
+		if id, err, ok := c.remembered(key, time.Now()); ok {
+			return id, err
+		}
+		return c.review(ctx, key, token)
+	})
+	c.metrics.tokenRequest(false, start)
+	return id, err
+}
+
+// tokenKey allocates nothing for a token of an ordinary length.
+func tokenKey(token string) ttlcache.Key {
+	var ordinary [2 << 10]byte
+	return sha256.Sum256(append(ordinary[:0], token...))
+}
+
+func (c *identities) remembered(key ttlcache.Key, now time.Time) (*identity, error, bool) {
+	if id, ok := c.byToken.Get(key, now); ok && (id.notAfter.IsZero() || now.Before(id.notAfter)) {
+		return id, nil, true
+	}
+	err, ok := c.refused.Get(key, now)
+	return nil, err, ok
+}
+
+// review asks about a token and remembers the answer. A failure is no answer.
+func (c *identities) review(ctx context.Context, key ttlcache.Key, token string) (*identity, error) {
+	done := c.metrics.tokenFetch()
+	user, err := authn.TokenUser(ctx, c.tokens, token)
+	done(err)
+	now := time.Now()
+	if err != nil {
+		if authn.IsRefusal(err) {
+			c.refused.Put(key, err, now, now.Add(min(refusedTokenTTL, c.tokenTTL)))
+		}
+		return nil, err
+	}
+	expires := now.Add(c.tokenTTL)
+	exp, ok := authn.TokenExpiry(token)
+	if ok && exp.Before(expires) {
+		expires = now.Add(exp.Sub(now))
+	}
+	id := c.newIdentity(user, exp, now)
+	c.byToken.Put(key, id, now, expires)
+	return id, nil
+}
+
+// newIdentity gives the user what is known about an equal one.
+func (c *identities) newIdentity(user *authn.UserInfo, notAfter, now time.Time) *identity {
+	id := &identity{user: authn.AuthenticatedUser(user), notAfter: notAfter}
+	if c.userTTL <= 0 {
+		return id
+	}
+	key := userKey(id.user)
+	known, ok := c.byUser.Get(key, now)
+	if !ok {
+		known = new(decisions)
+	}
+	c.byUser.Put(key, known, now, now.Add(c.userTTL))
+	id.decisions = known
+	return id
+}
+
+// userKey covers every field, each with its length, so that no two different
+// users share a key.
+func userKey(u *authn.UserInfo) (key ttlcache.Key) {
+	h := sha256.New()
+	writeStrings(h, u.Username, u.UID)
+	writeStrings(h, u.Groups...)
+	for _, k := range slices.Sorted(maps.Keys(u.Extra)) {
+		writeStrings(h, k)
+		writeStrings(h, u.Extra[k]...)
+	}
+	return ttlcache.Key(h.Sum(key[:0]))
+}
+
+func writeStrings(h hash.Hash, list ...string) {
+	b := binary.BigEndian.AppendUint64(nil, uint64(len(list)))
+	for _, s := range list {
+		b = binary.BigEndian.AppendUint64(b, uint64(len(s)))
+		b = append(b, s...)
+	}
+	h.Write(b)
+}
+
+// memory keeps what an Authorizer said, and asks it each question once.
+type memory struct {
+	authorizedTTL, unauthorizedTTL time.Duration // zero and less: not kept
+	reviews                        ttlcache.Group[asked, decision]
+}
+
+// asked names a review under way.
+type asked struct {
+	about *decisions
+	verb
+	subresource
+}
+
+// review asks and keeps the answer. An error is no answer.
+func (m *memory) review(ctx context.Context, q asked, ask func(context.Context) (decision, error)) (decision, error) {
+	place := &q.about[q.verb][q.subresource]
+	return m.reviews.Do(ctx, q, func(ctx context.Context) (decision, error) {
+		if d := place.inForce(); d != nil {
+			return *d, nil
+		}
+		d, err := ask(ctx)
+		if err != nil {
+			return decision{}, err
+		}
+		ttl := m.unauthorizedTTL
+		if d.Decision == authz.DecisionAllow {
+			ttl = m.authorizedTTL
+		}
+		if ttl > 0 {
+			d.expires = time.Now().Add(ttl)
+			place.Store(&d)
+		}
+		return d, nil
+	})
+}

@@ -1,0 +1,233 @@
+package kubeletapi
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"kubeletauth/authn"
+	"kubeletauth/authz"
+	"kubeletauth/kubeletapi/internal/ttlcache"
+	"kubeletauth/kubeletapi/kubeclient"
+)
+
+// The values of [Config.AuthorizationMode].
+const (
+	ModeAlwaysAllow = "AlwaysAllow"
+	ModeWebhook     = "Webhook"
+)
+
+// Config is what the kubelet's flags and its configuration file say of its
+// endpoint, under the names of the flags; flags.go has the table of both. Of
+// a duration or a number, zero is the kubelet's default and negative is off.
+//
+// The zero Config lets nobody in, and [New] refuses it: a program has to say
+// which mode it wants. [ParseFlags] starts from the kubelet's defaults for
+// flags, or for a configuration file if there is one.
+type Config struct {
+	// Authentication. Client certificates are on if ClientCAFile names a
+	// bundle, tokens if AuthenticationTokenWebhook is set.
+	AnonymousAuth                      bool
+	ClientCAFile                       string
+	AuthenticationTokenWebhook         bool
+	AuthenticationTokenWebhookCacheTTL time.Duration // 0 is 2 minutes
+	APIAudiences                       []string      // none is the API server's own
+
+	// Authorization. Empty is an error.
+	AuthorizationMode                        string
+	AuthorizationWebhookCacheAuthorizedTTL   time.Duration // 0 is 5 minutes
+	AuthorizationWebhookCacheUnauthorizedTTL time.Duration // 0 is 30 seconds
+	FeatureGates                             map[string]bool
+
+	// HostnameOverride is the node's name, in place of the host's. Either is
+	// trimmed and lower-cased.
+	HostnameOverride string
+
+	// The API server that reviews: by a kubeconfig file, or by the service
+	// account of the pod that this program runs in.
+	Kubeconfig string
+	InCluster  bool
+
+	// Serving; see [Server].
+	Address             string // empty is 127.0.0.1
+	Port                int    // 0 is 10250
+	TLSCertFile         string
+	TLSPrivateKeyFile   string
+	TLSCipherSuites     []string
+	TLSMinVersion       string // empty is VersionTLS12
+	TLSCurvePreferences []int
+	CertDir             string
+
+	// TokenReviewer and AccessReviewer review in place of an API server's
+	// client. Nil asks the API server named above.
+	TokenReviewer  authn.TokenReviewer
+	AccessReviewer authz.AccessReviewer
+
+	// Logger is told what [Auth.Logger] is told, and of reloads. Nil is
+	// slog.Default().
+	Logger *slog.Logger
+}
+
+// fineGrainedGate is the one feature gate that this package has.
+const fineGrainedGate = "KubeletFineGrainedAuthz"
+
+// New returns the filter that cfg describes. It reads the files that cfg names,
+// and returns an error that names the flag and the file if one does not do. It
+// does not contact the API server, which may come up later.
+func New(cfg Config) (*Auth, error) {
+	if err := cfg.checkMode(); err != nil {
+		return nil, err
+	}
+	name, err := cfg.nodeName()
+	if err != nil {
+		return nil, err
+	}
+	m := newMetrics()
+	auth := &Auth{NodeName: name, FineGrained: cfg.FeatureGates[fineGrainedGate], Logger: cfg.Logger, metrics: m}
+	if err := cfg.useClient(m); err != nil {
+		return nil, err
+	}
+	cfg.setAuthorizer(auth)
+	if err := cfg.setIdentities(auth); err != nil {
+		return nil, err
+	}
+	return auth, nil
+}
+
+// nodeName is GetHostname of k8s.io/component-helpers node/util/hostname.go.
+func (cfg *Config) nodeName() (string, error) {
+	name := cfg.HostnameOverride
+	if name == "" {
+		var err error
+		if name, err = os.Hostname(); err != nil {
+			return "", fmt.Errorf("couldn't determine hostname: %w (set --hostname-override)", err)
+		}
+	}
+	if name = strings.ToLower(strings.TrimSpace(name)); name == "" {
+		return "", errors.New("empty hostname is invalid (set --hostname-override to the name of this node)")
+	}
+	return name, nil
+}
+
+// useClient makes a client of the API server the reviewer of what is to be
+// reviewed and has no reviewer yet.
+func (cfg *Config) useClient(m *metrics) error {
+	tokens := cfg.AuthenticationTokenWebhook && cfg.TokenReviewer == nil
+	access := cfg.AuthorizationMode == ModeWebhook && cfg.AccessReviewer == nil
+	if !tokens && !access {
+		return nil
+	}
+	const hint = " (set --kubeconfig, or --in-cluster in a pod)"
+	switch {
+	case cfg.Kubeconfig != "" || cfg.InCluster:
+	case tokens:
+		return errors.New("no client provided, cannot use webhook authentication" + hint)
+	default:
+		return errors.New("no client provided, cannot use webhook authorization" + hint)
+	}
+	client, err := kubeclient.New(kubeclient.Config{
+		Kubeconfig: cfg.Kubeconfig,
+		InCluster:  cfg.InCluster,
+		Timeout:    reviewTimeout,
+		Logger:     cfg.Logger,
+		Observe:    m.review,
+		Report:     cfg.reportReload(m, "kubeconfig"),
+	})
+	if err != nil {
+		return fmt.Errorf("--kubeconfig: %w", err)
+	}
+	if tokens {
+		cfg.TokenReviewer = client
+	}
+	if access {
+		cfg.AccessReviewer = client
+	}
+	return nil
+}
+
+func (cfg *Config) checkMode() error {
+	switch cfg.AuthorizationMode {
+	case ModeAlwaysAllow, ModeWebhook:
+		return nil
+	case "":
+		return errors.New("no authorization mode specified (set --authorization-mode to Webhook or AlwaysAllow)")
+	}
+	return fmt.Errorf("unknown authorization mode %s (--authorization-mode is Webhook or AlwaysAllow)", cfg.AuthorizationMode)
+}
+
+// setAuthorizer is BuildAuthz of cmd/kubelet/app/auth.go.
+func (cfg *Config) setAuthorizer(auth *Auth) {
+	if cfg.AuthorizationMode == ModeAlwaysAllow {
+		auth.Authorizer = authz.AlwaysAllow{}
+		return
+	}
+	auth.Authorizer = authz.Webhook{Reviewer: cfg.AccessReviewer}
+	auth.memory = &memory{
+		authorizedTTL:   orDefault(cfg.AuthorizationWebhookCacheAuthorizedTTL, 5*time.Minute),
+		unauthorizedTTL: orDefault(cfg.AuthorizationWebhookCacheUnauthorizedTTL, 30*time.Second),
+	}
+	auth.memory.reviews.Timeout = reviewTimeout
+}
+
+// setIdentities is BuildAuthn of cmd/kubelet/app/auth.go.
+func (cfg *Config) setIdentities(auth *Auth) error {
+	ids := &identities{
+		tokenTTL:      orDefault(cfg.AuthenticationTokenWebhookCacheTTL, 2*time.Minute),
+		metrics:       auth.metrics,
+		byCertificate: ttlcache.NewTable[*identity](maxIdentities),
+		byToken:       ttlcache.NewTable[*identity](maxIdentities),
+		refused:       ttlcache.NewTable[error](maxRefusedTokens),
+		byUser:        ttlcache.NewTable[*decisions](maxUsers),
+	}
+	ids.reviews.Timeout = reviewTimeout
+	if auth.memory != nil {
+		ids.userTTL = max(ids.tokenTTL, 0) + max(auth.memory.authorizedTTL, auth.memory.unauthorizedTTL, 1)
+	}
+	if cfg.AuthenticationTokenWebhook {
+		ids.tokens = authn.Webhook{Reviewer: cfg.TokenReviewer, Audiences: cfg.APIAudiences}
+	}
+	if cfg.ClientCAFile != "" {
+		ca, err := newClientCA(cfg.ClientCAFile, cfg.reportReload(auth.metrics, "client-ca-file"))
+		if err != nil {
+			return fmt.Errorf("--client-ca-file: %w", err)
+		}
+		ids.roots = ca.Get
+	}
+	if cfg.AnonymousAuth {
+		user, _, _ := authn.Anonymous{}.AuthenticateRequest(nil)
+		ids.anonymous = ids.newIdentity(user, time.Time{}, time.Now())
+	}
+	auth.identities = ids
+	return nil
+}
+
+// reportReload returns a function that logs and counts what became of a change
+// to a file.
+func (cfg *Config) reportReload(m *metrics, file string) func(error) {
+	logger := cfg.logger()
+	return func(err error) {
+		m.reload(file, err)
+		if err != nil {
+			logger.Error("A changed file cannot be used; what it said before stays in force", "file", file, "err", err)
+		} else {
+			logger.Info("Reloaded", "file", file)
+		}
+	}
+}
+
+func (cfg *Config) logger() *slog.Logger {
+	if cfg.Logger == nil {
+		return slog.Default()
+	}
+	return cfg.Logger
+}
+
+func orDefault(d, def time.Duration) time.Duration {
+	if d == 0 {
+		return def
+	}
+	return d
+}

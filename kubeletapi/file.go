@@ -1,0 +1,146 @@
+package kubeletapi
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"kubeletauth/kubeletapi/internal/yaml"
+)
+
+const maxConfigBytes = 1 << 20
+
+// loadFiles lays the configuration file and the drop-ins over cfg, and returns
+// which of their fields have no meaning here. A relative path in the file is
+// relative to it; one in a drop-in is not (mergeKubeletConfigurations of
+// cmd/kubelet/app/server.go).
+func (cfg *Config) loadFiles(file, dir string) (ignored []string, err error) {
+	if file != "" {
+		before := *cfg
+		if ignored, err = cfg.loadFile(file); err != nil {
+			return nil, fmt.Errorf("--config: %w", err)
+		}
+		cfg.resolvePaths(before, filepath.Dir(file))
+	}
+	if dir != "" {
+		more, err := cfg.loadDropIns(dir)
+		if err != nil {
+			return nil, fmt.Errorf("--config-dir: %w", err)
+		}
+		ignored = append(ignored, more...)
+	}
+	slices.Sort(ignored)
+	return slices.Compact(ignored), nil
+}
+
+func (cfg *Config) loadDropIns(dir string) (ignored []string, err error) {
+	err = filepath.WalkDir(dir, func(path string, entry os.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || filepath.Ext(path) != ".conf" {
+			return err
+		}
+		more, err := cfg.loadFile(path)
+		ignored = append(ignored, more...)
+		return err
+	})
+	return ignored, err
+}
+
+// resolvePaths makes the paths that came with the file in folder absolute.
+func (cfg *Config) resolvePaths(before Config, folder string) {
+	resolve := func(path *string, old string) {
+		if *path != "" && *path != old && !filepath.IsAbs(*path) {
+			*path = filepath.Join(folder, *path)
+		}
+	}
+	resolve(&cfg.ClientCAFile, before.ClientCAFile)
+	resolve(&cfg.TLSCertFile, before.TLSCertFile)
+	resolve(&cfg.TLSPrivateKeyFile, before.TLSPrivateKeyFile)
+}
+
+// loadFile lays one KubeletConfiguration, YAML or JSON, over cfg.
+func (cfg *Config) loadFile(path string) (ignored []string, err error) {
+	defer func() {
+		if err != nil && !errors.As(err, new(*os.PathError)) {
+			err = fmt.Errorf("%s: %w", path, err)
+		}
+	}()
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	content, err := io.ReadAll(io.LimitReader(f, maxConfigBytes+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(content) > maxConfigBytes {
+		return nil, fmt.Errorf("larger than %d bytes", maxConfigBytes)
+	}
+	if content, err = yaml.ToJSON(content); err != nil {
+		return nil, err
+	}
+	return cfg.decode(content)
+}
+
+func (cfg *Config) decode(content []byte) (ignored []string, err error) {
+	var document map[string]json.RawMessage
+	if err := json.Unmarshal(content, &document); err != nil {
+		return nil, errors.New("not a KubeletConfiguration: want a mapping")
+	}
+	var version, kind string
+	json.Unmarshal(document["apiVersion"], &version)
+	json.Unmarshal(document["kind"], &kind)
+	if version != "kubelet.config.k8s.io/v1beta1" || kind != "KubeletConfiguration" {
+		return nil, fmt.Errorf("apiVersion %q, kind %q: want kubelet.config.k8s.io/v1beta1, KubeletConfiguration", version, kind)
+	}
+	delete(document, "apiVersion")
+	delete(document, "kind")
+	if ignored, err = cfg.settings().Decode(document, strings.Fields(otherFields)); err != nil {
+		return nil, err
+	}
+	for name := range cfg.FeatureGates { // a real node has others
+		if name != fineGrainedGate {
+			ignored = append(ignored, "featureGates."+name)
+			delete(cfg.FeatureGates, name)
+		}
+	}
+	return ignored, nil
+}
+
+// Configz is the body of /configz: cfg as the kubelet would show it, with those
+// fields of a KubeletConfiguration that mean something here. It has no secrets,
+// as a KubeletConfiguration has none.
+func (cfg Config) Configz() any {
+	return map[string]any{"kubeletconfig": cfg.settings().Encode()}
+}
+
+// otherFields are the fields of a v1beta1 KubeletConfiguration in v1.37.2
+// (k8s.io/kubelet config/v1beta1/types.go) that have no meaning here.
+const otherFields = `
+enableServer staticPodPath podLogsDir syncFrequency fileCheckFrequency httpCheckFrequency staticPodURL
+staticPodURLHeader readOnlyPort rotateCertificates serverTLSBootstrap registryPullQPS registryBurst
+imagePullCredentialsVerificationPolicy preloadedImagesVerificationAllowlist eventRecordQPS eventBurst
+enableDebuggingHandlers enableContentionProfiling healthzPort healthzBindAddress oomScoreAdj clusterDomain
+clusterDNS streamingConnectionIdleTimeout nodeStatusUpdateFrequency nodeStatusReportFrequency
+nodeLeaseDurationSeconds imageMinimumGCAge imageMaximumGCAge imageGCHighThresholdPercent
+imageGCLowThresholdPercent volumeStatsAggPeriod kubeletCgroups systemCgroups cgroupRoot cgroupsPerQOS
+cgroupDriver cpuManagerPolicy singleProcessOOMKill cpuManagerPolicyOptions cpuManagerReconcilePeriod
+memoryManagerPolicy topologyManagerPolicy topologyManagerScope topologyManagerPolicyOptions qosReserved
+runtimeRequestTimeout hairpinMode maxPods podCIDR podPidsLimit resolvConf runOnce cpuCFSQuota cpuCFSQuotaPeriod
+nodeStatusMaxImages maxOpenFiles contentType kubeAPIQPS kubeAPIBurst serializeImagePulls maxParallelImagePulls
+evictionHard evictionSoft evictionSoftGracePeriod evictionPressureTransitionPeriod evictionMaxPodGracePeriod
+evictionMinimumReclaim mergeDefaultEvictionSettings podsPerCore enableControllerAttachDetach
+protectKernelDefaults makeIPTablesUtilChains iptablesMasqueradeBit iptablesDropBit failSwapOn memorySwap
+containerLogMaxSize containerLogMaxFiles containerLogMaxWorkers containerLogMonitorInterval
+configMapAndSecretChangeDetectionStrategy systemReserved kubeReserved reservedSystemCPUs
+showHiddenMetricsForVersion systemReservedCgroup kubeReservedCgroup enforceNodeAllocatable
+allowedUnsafeSysctls defaultPodSysctls volumePluginDir providerID kernelMemcgNotification logging
+enableSystemLogHandler enableSystemLogQuery shutdownGracePeriod shutdownGracePeriodCriticalPods
+shutdownGracePeriodByPodPriority crashLoopBackOff reservedMemory enableProfilingHandler enableDebugFlagsHandler
+seccompDefault memoryThrottlingFactor memoryReservationPolicy registerWithTaints registerNode tracing
+localStorageCapacityIsolation containerRuntimeEndpoint imageServiceEndpoint failCgroupV1 userNamespaces`

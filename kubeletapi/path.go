@@ -1,0 +1,66 @@
+package kubeletapi
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+	"path"
+	"strings"
+)
+
+var (
+	errPath  = errors.New("the path has an encoded slash or dot segment, a backslash or a NUL: two programs could read it in two ways")
+	errClean = errors.New("the path has an empty or a dot segment: ask for the path it resolves to")
+)
+
+// canonicalPath returns "" for a request whose path may be authorized and
+// served as it stands, and otherwise the path to redirect to: repeated slashes
+// and dot segments are resolved as http.ServeMux resolves them. It refuses what
+// two programs could read in two ways: a backslash or a NUL, and a slash or a
+// dot segment that is percent-encoded. Of a path that may be served, the
+// decoded form, which is authorized, and the encoded one, which a handler may
+// route on, have the same segments.
+func canonicalPath(r *http.Request) (redirect string, err error) {
+	escaped := r.URL.EscapedPath()
+	if strings.IndexByte(r.URL.Path, '\\') >= 0 || strings.IndexByte(r.URL.Path, 0) >= 0 || ambiguous(escaped) || escaped == "*" {
+		return "", errPath
+	}
+	clean := cleanPath(escaped)
+	switch {
+	case clean == escaped, r.Method == http.MethodConnect && escaped == "": // only a host is named
+		return "", nil
+	case r.Method == http.MethodConnect: // ServeMux would serve it as it is
+		return "", errClean
+	}
+	return clean, nil
+}
+
+// ambiguous reports whether an encoded path has a slash or a dot segment that
+// only decoding shows.
+func ambiguous(escaped string) bool {
+	if !strings.Contains(escaped, "%") {
+		return false
+	}
+	for segment := range strings.SplitSeq(escaped, "/") {
+		decoded, err := url.PathUnescape(segment)
+		if err != nil || strings.Contains(decoded, "/") || decoded != segment && (decoded == "." || decoded == "..") {
+			return true
+		}
+	}
+	return false
+}
+
+// cleanPath is the rule of http.ServeMux: a trailing slash stays.
+func cleanPath(p string) string {
+	if p == "" || p[0] != '/' {
+		p = "/" + p
+	}
+	if !strings.Contains(p, "//") && !strings.Contains(p, "/.") {
+		return p
+	}
+	clean := path.Clean(p)
+	if strings.HasSuffix(p, "/") && clean != "/" {
+		clean += "/"
+	}
+	return clean
+}

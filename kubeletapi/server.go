@@ -1,0 +1,173 @@
+package kubeletapi
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"log"
+	"log/slog"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Server serves a handler behind a filter over HTTPS, as the kubelet serves its
+// API. Its fields must not change once it serves. The zero Server refuses
+// everyone with 401.
+type Server struct {
+	// Config says where to listen and with which certificate; what it says of
+	// authentication and authorization is in Auth already.
+	Config Config
+
+	// Auth is the filter. Client certificates are asked for if New made it
+	// from a Config with a ClientCAFile.
+	Auth *Auth
+
+	// Handler is served behind Auth. Nil answers 404 to whoever may pass.
+	Handler http.Handler
+
+	// How long a client may take, and an answer; zero is the default and
+	// negative is no limit.
+	ReadHeaderTimeout time.Duration // 10 s for the header of a request
+	ReadTimeout       time.Duration // 1 minute for a whole request
+	WriteTimeout      time.Duration // 4 hours for an answer
+	IdleTimeout       time.Duration // 90 s for the next request of a connection
+	DrainTimeout      time.Duration // 20 s for requests under way when the server stops
+
+	// MaxHeaderBytes bounds a request's header; zero is 64 KiB. A longer one
+	// gets 431.
+	MaxHeaderBytes int
+
+	// Ready, if set, is called with the address once connections are taken.
+	Ready func(net.Addr)
+}
+
+// ListenAndServe serves on Config's address and port until ctx ends; see Serve.
+func (s *Server) ListenAndServe(ctx context.Context) error {
+	address, port := s.Config.Address, s.Config.Port
+	if address == "" {
+		address = "127.0.0.1"
+	}
+	if port == 0 {
+		port = 10250
+	}
+	listener, err := net.Listen("tcp", net.JoinHostPort(address, strconv.Itoa(port)))
+	if err != nil {
+		return listenError{err}
+	}
+	return s.Serve(ctx, listener)
+}
+
+// Serve serves on listener, which it closes, until ctx ends. Then it takes no
+// more connections, gives the requests under way DrainTimeout to finish, cuts
+// those that have not, and returns nil. It returns an error at once if the
+// serving certificate cannot be used.
+func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
+	defer listener.Close()
+	server, err := s.httpServer()
+	if err != nil {
+		return err
+	}
+	s.warn()
+	failed := make(chan error, 1)
+	go func() { failed <- server.ServeTLS(listener, "", "") }()
+	if s.Ready != nil {
+		s.Ready(listener.Addr())
+	}
+	select {
+	case err := <-failed:
+		return err
+	case <-ctx.Done():
+	}
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), orDefault(s.DrainTimeout, 20*time.Second))
+	defer cancel()
+	if err := server.Shutdown(drain); err != nil {
+		s.Config.logger().Warn("Cut the requests that were still under way", "err", err)
+		server.Close()
+	}
+	<-failed
+	return nil
+}
+
+func (s *Server) httpServer() (*http.Server, error) {
+	config, err := s.Config.tlsConfig()
+	if err != nil {
+		return nil, err
+	}
+	auth := s.Auth
+	if auth == nil {
+		auth = &Auth{}
+	}
+	name, err := s.Config.nodeName()
+	if err != nil {
+		return nil, err
+	}
+	config.GetCertificate, err = s.Config.servingCertificate(name, s.Config.reportReload(auth.metrics, "tls-cert-file"))
+	if err != nil {
+		return nil, err
+	}
+	var roots func() *x509.CertPool
+	if auth.identities != nil {
+		roots = auth.identities.roots
+	}
+	handler := s.Handler
+	if handler == nil {
+		handler = http.NotFoundHandler()
+	}
+	maxHeaderBytes := s.MaxHeaderBytes
+	if maxHeaderBytes == 0 {
+		maxHeaderBytes = 64 << 10
+	}
+	return &http.Server{
+		Handler:                      auth.Handler(handler),
+		TLSConfig:                    perConnection(config, roots),
+		ReadHeaderTimeout:            orDefault(s.ReadHeaderTimeout, 10*time.Second),
+		ReadTimeout:                  orDefault(s.ReadTimeout, time.Minute),
+		WriteTimeout:                 orDefault(s.WriteTimeout, 4*time.Hour),
+		IdleTimeout:                  orDefault(s.IdleTimeout, 90*time.Second),
+		MaxHeaderBytes:               maxHeaderBytes,
+		DisableGeneralOptionsHandler: true, // it would answer OPTIONS * before the filter
+		ErrorLog:                     log.New(errorLog{s.Config.logger()}, "", 0),
+	}, nil
+}
+
+// warn says what is open that should hardly be.
+func (s *Server) warn() {
+	if s.Config.AnonymousAuth && s.Config.AuthorizationMode == ModeAlwaysAllow {
+		s.Config.logger().Warn("Everyone who can connect is allowed everything: anonymous requests are on and the authorization mode is AlwaysAllow (set --anonymous-auth=false, or --authorization-mode=Webhook)")
+	}
+}
+
+// errorLog takes what net/http has to say: a handler that panics is our fault,
+// and the rest, such as failed handshakes, is the Internet's background noise.
+type errorLog struct{ *slog.Logger }
+
+func (l errorLog) Write(line []byte) (int, error) {
+	level := slog.LevelDebug
+	if strings.HasPrefix(string(line), "http: panic") {
+		level = slog.LevelError
+	}
+	l.Log(context.Background(), level, strings.TrimSpace(string(line)))
+	return len(line), nil
+}
+
+// listenError adds what to do about an address that cannot be listened on.
+type listenError struct{ error }
+
+func (e listenError) Unwrap() error { return e.error }
+
+func (e listenError) Error() string {
+	hint := ""
+	switch {
+	case errors.Is(e.error, syscall.EADDRINUSE):
+		hint = " (is a kubelet or another copy of this program running? --port gives another port)"
+	case errors.Is(e.error, syscall.EACCES):
+		hint = " (--port gives a port that needs no privilege)"
+	case errors.Is(e.error, syscall.EADDRNOTAVAIL):
+		hint = " (--address must be an address of this machine)"
+	}
+	return e.error.Error() + hint
+}
