@@ -1,0 +1,144 @@
+//go:build unix
+
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// process is a command in a process group of its own, which ends with the test.
+func process(t *testing.T, dir, name string, args ...string) (*exec.Cmd, io.Reader) {
+	t.Helper()
+	command := exec.Command(name, args...)
+	command.Dir = dir
+	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	stderr, err := command.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		syscall.Kill(-command.Process.Pid, syscall.SIGKILL)
+		command.Wait()
+	})
+	return command, stderr
+}
+
+// waitFor reads lines until one contains text.
+func waitFor(t *testing.T, r io.Reader, text string) {
+	t.Helper()
+	lines := bufio.NewScanner(r)
+	for lines.Scan() {
+		if strings.Contains(lines.Text(), text) {
+			go io.Copy(io.Discard, r)
+			return
+		}
+	}
+	t.Fatalf("the process ended before it said %q", text)
+}
+
+func TestSignals(t *testing.T) {
+	binary := build(t)
+	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
+		server, stderr := process(t, "", binary, "--port", strconv.Itoa(freePort(t)))
+		waitFor(t, stderr, "msg=Serving")
+		server.Process.Signal(signal)
+		if err := server.Wait(); err != nil {
+			t.Errorf("after %v: %v", signal, err)
+		}
+	}
+
+}
+
+func TestSecondSignal(t *testing.T) {
+	port := freePort(t)
+	server, stderr := process(t, "", build(t), "--port", strconv.Itoa(port))
+	waitFor(t, stderr, "msg=Serving")
+	conn, err := tls.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port), &tls.Config{InsecureSkipVerify: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	// The server waits for the rest of the body before the request is over.
+	io.WriteString(conn, "POST /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n")
+	time.Sleep(100 * time.Millisecond)
+	ended := make(chan error, 1)
+	go func() { ended <- server.Wait() }()
+	server.Process.Signal(syscall.SIGTERM)
+	select {
+	case err := <-ended:
+		t.Fatalf("one signal cut a request that was under way: %v", err)
+	case <-time.After(300 * time.Millisecond):
+	}
+	server.Process.Signal(syscall.SIGTERM)
+	select {
+	case err := <-ended:
+		if err == nil {
+			t.Error("the second signal ended it as the first does")
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("the second signal did not end it at once")
+	}
+}
+
+func build(t *testing.T) string {
+	t.Helper()
+	binary := filepath.Join(t.TempDir(), "server")
+	if out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return binary
+}
+
+// The README's transcripts are what happens, but for the port.
+func TestReadmeTranscripts(t *testing.T) {
+	if _, err := exec.LookPath("curl"); err != nil {
+		t.Skip("there is no curl here")
+	}
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := regexp.MustCompile("(?s)```console\n(.*?)```").FindAllSubmatch(readme, -1)
+	if len(blocks) < 2 || !bytes.Contains(bytes.Join(bytes.Split(readme, []byte("\n"))[:25], []byte("\n")), blocks[0][0]) {
+		t.Fatal("the README's first 25 lines have no transcript")
+	}
+	for _, block := range blocks {
+		t.Run("", func(t *testing.T) { play(t, string(block[1])) })
+	}
+}
+
+// play runs the commands of a transcript and compares what they print.
+func play(t *testing.T, transcript string) {
+	port := strconv.Itoa(freePort(t))
+	transcript = strings.ReplaceAll(transcript, "10250", port)
+	for step := range strings.SplitSeq(transcript, "$ ") {
+		command, want, _ := strings.Cut(step, "\n")
+		switch server, background := strings.CutSuffix(command, " &"); {
+		case command == "":
+		case background:
+			_, stderr := process(t, "../..", "bash", "-c", server+" --port="+port)
+			waitFor(t, stderr, "msg=Serving")
+		default:
+			out, err := exec.Command("bash", "-c", strings.Replace(command, "curl", "curl -sS", 1)).CombinedOutput()
+			if got := strings.TrimSuffix(string(out), "\n"); err != nil || got != strings.TrimSuffix(want, "\n") {
+				t.Errorf("%s printed %q (%v), the README says %q", command, got, err, want)
+			}
+		}
+	}
+}
