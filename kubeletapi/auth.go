@@ -10,6 +10,7 @@ import (
 
 	"kubeletauth/authn"
 	"kubeletauth/authz"
+	"kubeletauth/kubeletapi/kubeclient"
 )
 
 // Auth is the filter in front of a node's HTTP API: it lets a request pass if
@@ -42,6 +43,7 @@ type Auth struct {
 	identities *identities
 	memory     *memory
 	metrics    *metrics
+	client     *kubeclient.Client // that New made
 }
 
 // RefusedError is why a request does not pass. What the client may know is in
@@ -197,13 +199,13 @@ func (a *Auth) ask(ctx context.Context, attributes authz.Attributes) (decision, 
 	return decision{Decision: d, reason: clip(reason)}, nil
 }
 
-// clip bounds what a decision that is kept says.
-func clip(reason string) string {
-	const most = 512
-	if len(reason) <= most {
-		return reason
+// clip bounds what others say, for memory and for the log.
+func clip(text string) string {
+	const most = 1 << 10
+	if len(text) <= most {
+		return text
 	}
-	return strings.ToValidUTF8(reason[:most], "") + "..."
+	return strings.ToValidUTF8(text[:most], "") + "..."
 }
 
 // refused is the error for a user to whom none of the subresources asked for so
@@ -253,12 +255,12 @@ func (a *Auth) log(r *http.Request, e *RefusedError) {
 	if !logger.Enabled(r.Context(), level) {
 		return
 	}
-	attrs := []slog.Attr{slog.String("remote", r.RemoteAddr), slog.String("method", r.Method), slog.String("path", r.URL.Path)}
+	attrs := []slog.Attr{slog.String("remote", r.RemoteAddr), slog.String("method", r.Method), slog.String("path", clip(r.URL.Path))}
 	if e.User != "" {
-		attrs = append(attrs, slog.String("user", e.User), slog.String("verb", e.Verb), slog.Any("subresources", e.Subresources), slog.String("reason", e.Reason))
+		attrs = append(attrs, slog.String("user", clip(e.User)), slog.String("verb", e.Verb), slog.Any("subresources", e.Subresources), slog.String("reason", e.Reason))
 	}
 	if e.Err != nil {
-		attrs = append(attrs, slog.Any("err", e.Err))
+		attrs = append(attrs, slog.String("err", clip(e.Err.Error())))
 	}
 	logger.LogAttrs(r.Context(), level, message, attrs...)
 }
@@ -287,13 +289,16 @@ func hideCredential(h http.Header, found credential) {
 // text format. An Auth that New did not make has nothing to write.
 func (a *Auth) WriteMetrics(w io.Writer) error { return a.metrics.write(w) }
 
-// Close waits for the reviews that are under way, at most 10 seconds. a must
-// not be used any more.
+// Close waits for the reviews that are under way, at most 10 seconds, and lets
+// go of the API server. a must not be used any more.
 func (a *Auth) Close() {
 	if a.identities != nil {
 		a.identities.reviews.Wait()
 	}
 	if a.memory != nil {
 		a.memory.reviews.Wait()
+	}
+	if a.client != nil {
+		a.client.Close()
 	}
 }

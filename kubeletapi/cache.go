@@ -20,12 +20,12 @@ import (
 const (
 	// What is remembered is bounded in number; a place costs 8 bytes when empty
 	// and, with an ordinary user and a few decisions, under 1 KiB when taken.
-	maxIdentities    = 8192 // certificates and tokens, each
-	maxUsers         = 8192
-	maxRefusedTokens = 4096
+	maxIdentities = 8192 // certificates and tokens, each
+	maxUsers      = 8192
+	maxRefused    = 4096
 
-	refusedTokenTTL = 10 * time.Second
-	reviewTimeout   = 10 * time.Second
+	refusedTTL    = 10 * time.Second
+	reviewTimeout = 10 * time.Second
 )
 
 // identity is who a credential turned out to be, and what is known of what that
@@ -74,9 +74,15 @@ type identities struct {
 
 	byCertificate *ttlcache.Table[*identity]
 	byToken       *ttlcache.Table[*identity]
-	refused       *ttlcache.Table[error] // apart, so that refusals never push out the good
+	refused       *ttlcache.Table[refusal] // apart, so that refusals never push out the good
 	byUser        *ttlcache.Table[*decisions]
 	reviews       ttlcache.Group[ttlcache.Key, *identity]
+}
+
+// refusal is why a credential is no good.
+type refusal struct {
+	err   error
+	roots *x509.CertPool // that a certificate was verified with; nil for others
 }
 
 // credential is what an identity was found by.
@@ -124,9 +130,13 @@ func (c *identities) certificate(r *http.Request) (*identity, error) {
 	if id, ok := c.byCertificate.Get(key, now); ok && id.roots == roots {
 		return id, nil
 	}
+	if refused, ok := c.refused.Get(key, now); ok && refused.roots == roots {
+		return nil, refused.err
+	}
 	c.metrics.certificate(r.TLS.PeerCertificates[0], now)
 	user, notAfter, err := authn.VerifyCertificate(roots, r.TLS.PeerCertificates)
 	if err != nil || user == nil {
+		c.refused.Put(key, refusal{err, roots}, now, now.Add(refusedTTL))
 		return nil, err
 	}
 	id := c.newIdentity(user, notAfter, now)
@@ -199,8 +209,8 @@ func (c *identities) remembered(key ttlcache.Key, now time.Time) (*identity, err
 	if id, ok := c.byToken.Get(key, now); ok && (id.notAfter.IsZero() || now.Before(id.notAfter)) {
 		return id, nil, true
 	}
-	err, ok := c.refused.Get(key, now)
-	return nil, err, ok
+	refused, ok := c.refused.Get(key, now)
+	return nil, refused.err, ok
 }
 
 // review asks about a token and remembers the answer. A failure is no answer.
@@ -211,7 +221,7 @@ func (c *identities) review(ctx context.Context, key ttlcache.Key, token string)
 	now := time.Now()
 	if err != nil {
 		if authn.IsRefusal(err) {
-			c.refused.Put(key, err, now, now.Add(min(refusedTokenTTL, c.tokenTTL)))
+			c.refused.Put(key, refusal{err: err}, now, now.Add(min(refusedTTL, c.tokenTTL)))
 		}
 		return nil, err
 	}

@@ -87,7 +87,7 @@ func New(cfg Config) (*Auth, error) {
 	}
 	m := newMetrics()
 	auth := &Auth{NodeName: name, FineGrained: cfg.FeatureGates[fineGrainedGate], Logger: cfg.Logger, metrics: m}
-	if err := cfg.useClient(m); err != nil {
+	if auth.client, err = cfg.useClient(m); err != nil {
 		return nil, err
 	}
 	cfg.setAuthorizer(auth)
@@ -114,19 +114,19 @@ func (cfg *Config) nodeName() (string, error) {
 
 // useClient makes a client of the API server the reviewer of what is to be
 // reviewed and has no reviewer yet.
-func (cfg *Config) useClient(m *metrics) error {
+func (cfg *Config) useClient(m *metrics) (*kubeclient.Client, error) {
 	tokens := cfg.AuthenticationTokenWebhook && cfg.TokenReviewer == nil
 	access := cfg.AuthorizationMode == ModeWebhook && cfg.AccessReviewer == nil
 	if !tokens && !access {
-		return nil
+		return nil, nil
 	}
 	const hint = " (set --kubeconfig, or --in-cluster in a pod)"
 	switch {
 	case cfg.Kubeconfig != "" || cfg.InCluster:
 	case tokens:
-		return errors.New("no client provided, cannot use webhook authentication" + hint)
+		return nil, errors.New("no client provided, cannot use webhook authentication" + hint)
 	default:
-		return errors.New("no client provided, cannot use webhook authorization" + hint)
+		return nil, errors.New("no client provided, cannot use webhook authorization" + hint)
 	}
 	client, err := kubeclient.New(kubeclient.Config{
 		Kubeconfig: cfg.Kubeconfig,
@@ -137,7 +137,7 @@ func (cfg *Config) useClient(m *metrics) error {
 		Report:     cfg.reportReload(m, "kubeconfig"),
 	})
 	if err != nil {
-		return fmt.Errorf("--kubeconfig: %w", err)
+		return nil, fmt.Errorf("--kubeconfig: %w", err)
 	}
 	if tokens {
 		cfg.TokenReviewer = client
@@ -145,7 +145,7 @@ func (cfg *Config) useClient(m *metrics) error {
 	if access {
 		cfg.AccessReviewer = client
 	}
-	return nil
+	return client, nil
 }
 
 func (cfg *Config) checkMode() error {
@@ -179,7 +179,7 @@ func (cfg *Config) setIdentities(auth *Auth) error {
 		metrics:       auth.metrics,
 		byCertificate: ttlcache.NewTable[*identity](maxIdentities),
 		byToken:       ttlcache.NewTable[*identity](maxIdentities),
-		refused:       ttlcache.NewTable[error](maxRefusedTokens),
+		refused:       ttlcache.NewTable[refusal](maxRefused),
 		byUser:        ttlcache.NewTable[*decisions](maxUsers),
 	}
 	ids.reviews.Timeout = reviewTimeout

@@ -65,7 +65,7 @@
 // An accepted token for 2 minutes and never beyond its exp; a verified
 // certificate chain until its first certificate expires or the client CA
 // changes; a decision for 5 minutes if it allows, else for 30 seconds; a
-// refused token for 10 seconds; a failed review not at all. Each is bounded in
+// refused token or chain for 10 seconds; a failed review not at all. Each is bounded in
 // number. Equal questions that arrive together are asked once.
 //
 // # Security

@@ -372,3 +372,27 @@ func TestServerWithoutAuthRefuses(t *testing.T) {
 	w.serve(&kubeletapi.Server{Config: w.cfg})
 	w.want(401, w.client("HTTP/1.1", nil), "/healthz", "Bearer "+goodToken)
 }
+
+// HTTP/2 stays on whatever cipher suites are set, and off only where a client
+// without TLS 1.3 could not speak it with them.
+func TestHTTP2WithFewCipherSuites(t *testing.T) {
+	for _, tt := range []struct {
+		suite   string
+		version uint16
+		want    string
+	}{
+		{"TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256", tls.VersionTLS12, "HTTP/2.0"},
+		{"TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA", tls.VersionTLS13, "HTTP/2.0"},
+		{"TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA", tls.VersionTLS12, "HTTP/1.1"},
+	} {
+		w := newWorld(t)
+		w.cfg.AnonymousAuth, w.cfg.AuthorizationMode = true, kubeletapi.ModeAlwaysAllow
+		w.cfg.TLSCipherSuites = []string{tt.suite}
+		w.start()
+		client := w.client("HTTP/2.0", nil)
+		client.Transport.(*http.Transport).TLSClientConfig.MaxVersion = tt.version
+		if response, body := w.get(client, "/healthz", ""); body != "ok" || response.Proto != tt.want {
+			t.Errorf("%s, TLS %x: %q over %s, want %s", tt.suite, tt.version, body, response.Proto, tt.want)
+		}
+	}
+}
