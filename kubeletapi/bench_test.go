@@ -59,11 +59,21 @@ func hotPaths(t testing.TB) map[string]func() error {
 	check := func(auth *Auth, r *http.Request) func() error {
 		return func() error { _, err := auth.Check(r); return err }
 	}
+	connected := func(r *http.Request) *http.Request { return r.WithContext(withSlot(t.Context(), nil)) }
+	shared := connected(token)
+	other := shared.Clone(shared.Context())
+	other.Header.Set("Authorization", "Bearer "+strings.Repeat("o", 1024))
+	if err := check(webhook, other)(); err != nil { // the slot's
+		t.Fatal(err)
+	}
 	return map[string]func() error{
-		"token":                 check(webhook, token),
-		"certificate":           check(webhook, certificate),
-		"anonymous/Webhook":     check(webhook, anonymous),
-		"anonymous/AlwaysAllow": check(allow, anonymous),
+		"token":                   check(webhook, token),
+		"token/connection":        check(webhook, connected(token)),
+		"token/shared connection": check(webhook, shared),
+		"certificate":             check(webhook, certificate),
+		"certificate/connection":  check(webhook, connected(certificate)),
+		"anonymous/Webhook":       check(webhook, anonymous),
+		"anonymous/AlwaysAllow":   check(allow, anonymous),
 	}
 }
 

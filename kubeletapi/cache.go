@@ -33,8 +33,14 @@ const (
 type identity struct {
 	user      *authn.UserInfo
 	roots     *x509.CertPool // that the certificate was verified with; nil for others
-	notAfter  time.Time      // the credential's own end; zero for none
+	expires   time.Time      // when the credential is to be looked at again
+	notAfter  time.Time      // the credential's own end, by the node's clock; zero for none
 	decisions *decisions     // nil where none are kept
+}
+
+// inForce reports whether the credential need not be looked at again.
+func (id *identity) inForce(now time.Time) bool {
+	return now.Before(id.expires) && (id.notAfter.IsZero() || now.Before(id.notAfter))
 }
 
 // decisions are those about one user, by verb and subresource. Users who are
@@ -125,22 +131,33 @@ func (c *identities) certificate(r *http.Request) (*identity, error) {
 	if roots == nil {
 		return nil, nil
 	}
-	now := time.Now()
-	key := chainKey(r.TLS.PeerCertificates)
-	if id, ok := c.byCertificate.Get(key, now); ok && id.roots == roots {
+	now, leaf, last := time.Now(), r.TLS.PeerCertificates[0], slotOf(r.Context())
+	if id := last.certificate(leaf, roots, now); id != nil {
+		return id, nil
+	}
+	id, err := c.chain(r.TLS.PeerCertificates, roots, now)
+	last.remember(leaf, "", id, now)
+	return id, err
+}
+
+// chain returns the identity of a chain that the slot of its connection does not
+// know.
+func (c *identities) chain(chain []*x509.Certificate, roots *x509.CertPool, now time.Time) (*identity, error) {
+	key := chainKey(chain)
+	if id, ok := c.byCertificate.Get(key, now); ok && id.roots == roots && id.inForce(now) {
 		return id, nil
 	}
 	if refused, ok := c.refused.Get(key, now); ok && refused.roots == roots {
 		return nil, refused.err
 	}
-	c.metrics.certificate(r.TLS.PeerCertificates[0], now)
-	user, notAfter, err := authn.VerifyCertificate(roots, r.TLS.PeerCertificates)
+	c.metrics.certificate(chain[0], now)
+	user, notAfter, err := authn.VerifyCertificate(roots, chain)
 	if err != nil || user == nil {
 		c.refused.Put(key, refusal{err, roots}, now, now.Add(refusedTTL))
 		return nil, err
 	}
-	id := c.newIdentity(user, notAfter, now)
-	id.roots = roots
+	id := c.newIdentity(user, now)
+	id.roots, id.expires, id.notAfter = roots, notAfter, notAfter
 	c.byCertificate.Put(key, id, now, notAfter)
 	return id, nil
 }
@@ -182,21 +199,30 @@ func (c *identities) webSocket(r *http.Request) (*identity, error) {
 }
 
 func (c *identities) token(ctx context.Context, token string) (*identity, error) {
-	start := time.Now()
-	key := tokenKey(token)
-	if id, err, ok := c.remembered(key, start); ok {
-		c.metrics.tokenRequest(true, start)
-		return id, err
+	start, last := time.Now(), slotOf(ctx)
+	if id := last.forToken(token, start); id != nil {
+		c.metrics.tokenRequest(true, 0)
+		return id, nil
 	}
+	key := tokenKey(token)
+	id, err, hit := c.remembered(key, start)
+	if !hit {
+		id, err = c.await(ctx, key, token)
+	}
+	c.metrics.tokenRequest(hit, time.Since(start))
+	last.remember(nil, token, id, start)
+	return id, err
+}
+
+// await asks about a token, or waits for the answer that is on its way.
+func (c *identities) await(ctx context.Context, key ttlcache.Key, token string) (*identity, error) {
 	defer c.metrics.tokenBlocked()()
-	id, err := c.reviews.Do(ctx, key, func(ctx context.Context) (*identity, error) {
+	return c.reviews.Do(ctx, key, func(ctx context.Context) (*identity, error) {
 		if id, err, ok := c.remembered(key, time.Now()); ok {
 			return id, err
 		}
 		return c.review(ctx, key, token)
 	})
-	c.metrics.tokenRequest(false, start)
-	return id, err
 }
 
 // tokenKey allocates nothing for a token of an ordinary length.
@@ -206,7 +232,7 @@ func tokenKey(token string) ttlcache.Key {
 }
 
 func (c *identities) remembered(key ttlcache.Key, now time.Time) (*identity, error, bool) {
-	if id, ok := c.byToken.Get(key, now); ok && (id.notAfter.IsZero() || now.Before(id.notAfter)) {
+	if id, ok := c.byToken.Get(key, now); ok && id.inForce(now) {
 		return id, nil, true
 	}
 	refused, ok := c.refused.Get(key, now)
@@ -225,19 +251,21 @@ func (c *identities) review(ctx context.Context, key ttlcache.Key, token string)
 		}
 		return nil, err
 	}
-	expires := now.Add(c.tokenTTL)
-	exp, ok := authn.TokenExpiry(token)
-	if ok && exp.Before(expires) {
-		expires = now.Add(exp.Sub(now))
+	id := c.newIdentity(user, now)
+	id.expires = now.Add(c.tokenTTL)
+	if exp, ok := authn.TokenExpiry(token); ok {
+		id.notAfter = exp
+		if exp.Before(id.expires) {
+			id.expires = now.Add(exp.Sub(now))
+		}
 	}
-	id := c.newIdentity(user, exp, now)
-	c.byToken.Put(key, id, now, expires)
+	c.byToken.Put(key, id, now, id.expires)
 	return id, nil
 }
 
 // newIdentity gives the user what is known about an equal one.
-func (c *identities) newIdentity(user *authn.UserInfo, notAfter, now time.Time) *identity {
-	id := &identity{user: authn.AuthenticatedUser(user), notAfter: notAfter}
+func (c *identities) newIdentity(user *authn.UserInfo, now time.Time) *identity {
+	id := &identity{user: authn.AuthenticatedUser(user)}
 	if c.userTTL <= 0 {
 		return id
 	}

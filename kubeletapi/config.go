@@ -198,7 +198,7 @@ func (cfg *Config) setIdentities(auth *Auth) error {
 	}
 	if cfg.AnonymousAuth {
 		user, _, _ := authn.Anonymous{}.AuthenticateRequest(nil)
-		ids.anonymous = ids.newIdentity(user, time.Time{}, time.Now())
+		ids.anonymous = ids.newIdentity(user, time.Now())
 	}
 	auth.identities = ids
 	return nil

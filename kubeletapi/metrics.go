@@ -145,15 +145,15 @@ func rootPath(path string) string {
 	return root
 }
 
-func (m *metrics) tokenRequest(hit bool, start time.Time) {
+func (m *metrics) tokenRequest(hit bool, d time.Duration) {
 	switch {
 	case m == nil:
 	case hit:
 		m.tokenHit.Inc()
-		m.tokenHitTime.Observe(time.Since(start).Seconds())
+		m.tokenHitTime.Observe(d.Seconds())
 	default:
 		m.tokenMiss.Inc()
-		m.tokenMissTime.Observe(time.Since(start).Seconds())
+		m.tokenMissTime.Observe(d.Seconds())
 	}
 }
 

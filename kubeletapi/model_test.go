@@ -99,6 +99,11 @@ func runModel(t *testing.T, rng *rand.Rand) {
 	leaf := cas[0].MustIssue(t, apiservertest.Certificate{CommonName: "cert", NotAfter: time.Now().Add(3 * time.Hour)}).Leaf
 	names, paths := []string{"t1", "t2", "t3", "cert"}, []string{"stats", "metrics", "proxy"}
 
+	var connections [5]context.Context // that all callers share; one has no slot
+	for i := range connections {
+		connections[i] = withSlot(t.Context(), nil)
+	}
+	connections[0] = t.Context()
 	requests, refused := 0, 0
 	for range 20_000 {
 		name, path := names[rng.IntN(4)], paths[rng.IntN(3)]
@@ -115,7 +120,7 @@ func runModel(t *testing.T, rng *rand.Rand) {
 			time.Sleep(time.Duration(rng.IntN(8)) * time.Second)
 		default:
 			requests++
-			if !checkAnswer(t, auth, world, name, path, leaf, inForce == 0) {
+			if !checkAnswer(connections[rng.IntN(5)], t, auth, world, name, path, leaf, inForce == 0) {
 				refused++
 			}
 		}
@@ -127,8 +132,8 @@ func runModel(t *testing.T, rng *rand.Rand) {
 	}
 }
 
-func checkAnswer(t *testing.T, auth *Auth, world *truth, name, path string, leaf *x509.Certificate, caInForce bool) (allowed bool) {
-	r := httptest.NewRequest("GET", "/"+path, nil)
+func checkAnswer(connection context.Context, t *testing.T, auth *Auth, world *truth, name, path string, leaf *x509.Certificate, caInForce bool) (allowed bool) {
+	r := httptest.NewRequest("GET", "/"+path, nil).WithContext(connection)
 	known := func(yes bool, ttl time.Duration) bool { return world.was(name, yes, ttl) }
 	if name == "cert" {
 		r.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{leaf}}

@@ -123,6 +123,7 @@ func (s *Server) httpServer() (*http.Server, error) {
 	}
 	return &http.Server{
 		Handler:                      auth.Handler(handler),
+		ConnContext:                  withSlot,
 		TLSConfig:                    perConnection(config, roots),
 		ReadHeaderTimeout:            orDefault(s.ReadHeaderTimeout, 10*time.Second),
 		ReadTimeout:                  orDefault(s.ReadTimeout, time.Minute),

@@ -111,7 +111,7 @@ type Histogram struct {
 func (h *Histogram) Observe(v float64) {
 	i, _ := slices.BinarySearch(h.bounds, v)
 	h.counts[i].Add(1)
-	for {
+	for v != 0 {
 		old := h.sum.Load()
 		if h.sum.CompareAndSwap(old, math.Float64bits(math.Float64frombits(old)+v)) {
 			return
