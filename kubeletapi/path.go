@@ -21,6 +21,9 @@ var (
 // decoded form, which is authorized, and the encoded one, which a handler may
 // route on, have the same segments.
 func canonicalPath(r *http.Request) (redirect string, err error) {
+	if r.URL.RawPath == "" && isPlain(r.URL.Path) {
+		return "", nil
+	}
 	escaped := r.URL.EscapedPath()
 	if strings.IndexByte(r.URL.Path, '\\') >= 0 || strings.IndexByte(r.URL.Path, 0) >= 0 || ambiguous(escaped) || escaped == "*" {
 		return "", errPath
@@ -33,6 +36,22 @@ func canonicalPath(r *http.Request) (redirect string, err error) {
 		return "", errClean
 	}
 	return clean, nil
+}
+
+// isPlain reports whether a path is clean, and every byte of it stands for
+// itself: nearly all are.
+func isPlain(p string) bool {
+	if p == "" || p[0] != '/' {
+		return false
+	}
+	for i := 1; i < len(p); i++ {
+		switch c := p[i]; {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '-', c == '_', c == '~':
+		case c != '/' && c != '.' || p[i-1] == '/':
+			return false
+		}
+	}
+	return true
 }
 
 // ambiguous reports whether an encoded path has a slash or a dot segment that
