@@ -61,6 +61,7 @@ func cipherSuites(names []string) ([]uint16, error) {
 		}
 		i := slices.IndexFunc(known, func(suite *tls.CipherSuite) bool { return suite.Name == current })
 		if i < 0 {
+			//lint:ignore ST1005 the kubelet's own words
 			return nil, fmt.Errorf("Cipher suite %s not supported or doesn't exist", name)
 		}
 		ids = append(ids, known[i].ID)

@@ -1,6 +1,7 @@
 package selfsigned
 
 import (
+	"crypto/fips140"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 // A server that runs for years always has a certificate that is valid for
 // another month, and does not change it more often than that takes.
 func TestRenewal(t *testing.T) {
+	skipInFIPSMode(t)
 	synctest.Test(t, func(t *testing.T) {
 		c := &Certificate{Host: "n1", Dir: t.TempDir(), Logger: slog.New(slog.DiscardHandler)}
 		serials := map[string]bool{}
@@ -34,6 +36,7 @@ func TestRenewal(t *testing.T) {
 
 // When no new one can be stored, the old one serves on.
 func TestCannotStore(t *testing.T) {
+	skipInFIPSMode(t)
 	synctest.Test(t, func(t *testing.T) {
 		dir := filepath.Join(t.TempDir(), "pki")
 		c := &Certificate{Host: "n1", Dir: dir, Logger: slog.New(slog.DiscardHandler)}
@@ -53,4 +56,11 @@ func TestCannotStore(t *testing.T) {
 			t.Error("no error where there is no certificate at all")
 		}
 	})
+}
+
+// Keys cannot be made in a bubble there: the source of entropy is time.
+func skipInFIPSMode(t *testing.T) {
+	if fips140.Enabled() {
+		t.Skip("FIPS 140 cryptography makes no keys where time stands still")
+	}
 }
