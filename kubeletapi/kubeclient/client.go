@@ -54,16 +54,16 @@ type Config struct {
 	// UserAgent is sent with every request. Empty means
 	// kubeletauth/<version> (<os>/<arch>).
 	UserAgent string
-	// Logger is told of reloads and of what is unsafe in the configuration.
+	// Logger is told of what is unsafe in the configuration.
 	// Nil means slog.Default().
 	Logger *slog.Logger
 	// Observe, if set, is told of every HTTP request: what it asked for
 	// ("tokenreviews" or "subjectaccessreviews"), the code of the answer or
 	// "<error>", and how long it took. It is called concurrently.
 	Observe func(resource, code string, d time.Duration)
-	// Report, if set, is told of every reload of the files: nil when their
-	// new contents are in force, or why the old ones stay. It may be called
-	// concurrently.
+	// Report is told of every reload of the files: nil when their new contents
+	// are in force, or why the old ones stay, once for the same error. It may
+	// be called concurrently. If it is nil, the Logger is told.
 	Report func(error)
 }
 
@@ -104,7 +104,7 @@ func newClient(cfg Config, serviceAccount string) (*Client, error) {
 	if c.loader, err = newLoader(cfg, serviceAccount, c.plugins); err != nil {
 		return nil, err
 	}
-	files, err := reload.New(c.loader.load, c.reloaded)
+	files, err := reload.New(c.loader.load, c.config.Report)
 	if err != nil {
 		return nil, err
 	}
@@ -133,7 +133,18 @@ func (cfg *Config) complete() error {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
+	if cfg.Report == nil {
+		cfg.Report = cfg.logReload
+	}
 	return nil
+}
+
+func (cfg *Config) logReload(err error) {
+	if err != nil {
+		cfg.Logger.Error("the files of the API server client have changed and cannot be used; what they said before stays in force", "err", err)
+	} else {
+		cfg.Logger.Info("the files of the API server client have changed and are used")
+	}
 }
 
 // ReviewToken asks the API server whose token this is. An error means that
@@ -208,25 +219,14 @@ func (c *Client) readAgain() (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	files, err := reload.New(c.loader.load, c.reloaded)
+	files, err := reload.New(c.loader.load, c.config.Report)
 	if err != nil {
 		return old, nil
 	}
 	if s := files.Get(); s != old {
 		c.files.Store(files)
-		c.reloaded(nil)
+		c.config.Report(nil)
 		return s, nil
 	}
 	return old, nil
-}
-
-func (c *Client) reloaded(err error) {
-	if err != nil {
-		c.config.Logger.Error("the new configuration of the API server client is not used; the last good one stays in force", "err", err)
-	} else {
-		c.config.Logger.Info("the API server client uses the new contents of its files")
-	}
-	if c.config.Report != nil {
-		c.config.Report(err)
-	}
 }

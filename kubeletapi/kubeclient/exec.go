@@ -1,7 +1,6 @@
 package kubeclient
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -97,9 +96,9 @@ func (e *execPlugin) run(ctx context.Context) (*execStatus, error) {
 		err = fmt.Errorf("it wrote more than %d bytes", maxStdout)
 	}
 	if err != nil {
-		return nil, e.failed(err, stderr.String())
+		return nil, e.failed(err, string(stderr.kept))
 	}
-	status, err := e.parse(stdout.Bytes())
+	status, err := e.parse(stdout.kept)
 	if err != nil {
 		return nil, e.failed(err, "")
 	}
@@ -156,14 +155,14 @@ func (e *execPlugin) parse(stdout []byte) (*execStatus, error) {
 // boundedBuffer keeps the first max bytes and drops the rest, so that a plugin
 // that writes more is not held up.
 type boundedBuffer struct {
-	bytes.Buffer
+	kept     []byte
 	max      int
 	overflow bool
 }
 
 func (b *boundedBuffer) Write(p []byte) (int, error) {
-	kept := p[:min(len(p), b.max-b.Len())]
-	b.overflow = b.overflow || len(kept) < len(p)
-	b.Buffer.Write(kept)
+	fits := min(len(p), b.max-len(b.kept))
+	b.kept = append(b.kept, p[:fits]...)
+	b.overflow = b.overflow || fits < len(p)
 	return len(p), nil
 }

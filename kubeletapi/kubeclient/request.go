@@ -3,9 +3,11 @@ package kubeclient
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -85,11 +87,26 @@ func (c *Client) post(ctx context.Context, s *session, cred *credential, q *ques
 	}()
 	resp, err := transport.RoundTrip(req)
 	if err != nil {
-		return nil, &url.Error{Op: "Post", URL: target, Err: err}
+		return nil, unreachable(target, err)
 	}
 	defer resp.Body.Close()
 	code = strconv.Itoa(resp.StatusCode)
 	return readAnswer(resp, cred.secret(), s.password, q.secret)
+}
+
+// unreachable adds what to do about an API server that there is no connection
+// to.
+func unreachable(target string, err error) error {
+	failure := &url.Error{Op: "Post", URL: target, Err: err}
+	var dial *net.OpError
+	var certificate *tls.CertificateVerificationError
+	switch {
+	case errors.As(err, &certificate):
+		return fmt.Errorf("%w (is certificate-authority in the kubeconfig the one of this server, and server a name it has?)", failure)
+	case errors.As(err, &dial) && dial.Op == "dial":
+		return fmt.Errorf("%w (is the API server up, and is server in the kubeconfig its address?)", failure)
+	}
+	return failure
 }
 
 // readAnswer returns the body of a success. Of anything else it makes an error

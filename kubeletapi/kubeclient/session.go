@@ -62,8 +62,7 @@ func (s *session) retire() {
 	}
 }
 
-// loader makes sessions of files. A new one takes over from the one before it
-// what did not change: connections, and the credential of a plugin.
+// loader makes sessions of files.
 type loader struct {
 	settings func(read reload.ReadFunc, previous *settings) (*settings, error)
 	log      *slog.Logger
@@ -110,18 +109,15 @@ func (l *loader) load(read reload.ReadFunc) (*session, error) {
 	return s, err
 }
 
+// session takes over the connection of the session before, if it leads to the
+// same endpoint; else that is let go of.
 func (l *loader) session(now *settings) (*session, error) {
-	s := &session{settings: *now}
-	before := l.previous
+	s, before := &session{settings: *now}, l.previous
 	if now.exec != nil {
-		if before != nil && before.plugin != nil && reflect.DeepEqual(before.exec, now.exec) && reflect.DeepEqual(before.to, now.to) {
-			s.plugin = before.plugin
-			return s, nil
-		}
 		s.plugin = &plugin{exec: *now.exec, to: now.to, owner: l.plugins}
 	} else {
 		var old *connection
-		if before != nil && before.plugin == nil {
+		if before != nil && before.static != nil {
 			old = before.static.connection
 		}
 		connection, err := connect(now.to, old)

@@ -92,9 +92,7 @@ func (v *Value[T]) read() (*snapshot[T], error) {
 	var err error
 	s.value, err = v.load(func(path string) ([]byte, error) {
 		content, err := readFile(path)
-		if err == nil {
-			s.files[path] = sha256.Sum256(content)
-		}
+		s.files[path] = digest(content, err)
 		return content, err
 	})
 	return s, err
@@ -102,11 +100,19 @@ func (v *Value[T]) read() (*snapshot[T], error) {
 
 func (s *snapshot[T]) stale() bool {
 	for path, sum := range s.files {
-		if content, err := readFile(path); err != nil || sha256.Sum256(content) != sum {
+		if digest(readFile(path)) != sum {
 			return true
 		}
 	}
 	return false
+}
+
+// digest is zero for a file that cannot be read.
+func digest(content []byte, err error) (sum [sha256.Size]byte) {
+	if err == nil {
+		sum = sha256.Sum256(content)
+	}
+	return sum
 }
 
 func readFile(path string) ([]byte, error) {

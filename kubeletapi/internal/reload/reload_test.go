@@ -133,6 +133,28 @@ func TestSymlinkSwap(t *testing.T) {
 	})
 }
 
+// A file that the first load could do without is noticed when it comes.
+func TestFileAppears(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "late")
+		v, err := New(func(read ReadFunc) (string, error) {
+			content, err := read(path)
+			if err != nil {
+				return "fallback", nil
+			}
+			return string(content), nil
+		}, nil)
+		if err != nil || v.Get() != "fallback" {
+			t.Fatal(v.Get(), err)
+		}
+		os.WriteFile(path, []byte("late"), 0o600)
+		time.Sleep(interval)
+		if got := v.Get(); got != "late" {
+			t.Errorf("got %q", got)
+		}
+	})
+}
+
 func TestFirstLoadFails(t *testing.T) {
 	dir := t.TempDir()
 	big := filepath.Join(dir, "big")

@@ -1,0 +1,159 @@
+package kubeclient
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// play makes the outcome that a word of a script describes: a code, with
+// +N for Retry-After: N, or the name of a network failure.
+func play(word string) error {
+	network := func(err error) error { return &url.Error{Op: "Post", URL: "https://h", Err: err} }
+	switch word {
+	case "ECONNREFUSED":
+		return network(&net.OpError{Op: "dial", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)})
+	case "ECONNRESET":
+		return network(&net.OpError{Op: "read", Err: os.NewSyscallError("read", syscall.ECONNRESET)})
+	case "EOF":
+		return network(io.EOF)
+	case "LOST":
+		return network(errors.New("http2: client connection lost"))
+	case "DNS":
+		return network(&net.DNSError{Err: "no such host", Name: "h", IsNotFound: true})
+	case "TLS":
+		return network(errors.New("remote error: tls: bad certificate"))
+	}
+	word, body, _ := strings.Cut(word, "=")
+	code, after, hasAfter := strings.Cut(word, "+")
+	resp := &http.Response{Header: http.Header{}, Body: io.NopCloser(strings.NewReader(body)), Request: &http.Request{URL: &url.URL{Scheme: "https", Host: "h"}}}
+	resp.StatusCode, _ = strconv.Atoi(code)
+	if hasAfter {
+		resp.Header.Set("Retry-After", after)
+	}
+	if resp.StatusCode == 201 {
+		return nil
+	}
+	_, err := readAnswer(resp)
+	return err
+}
+
+func failure(reason, details string) string {
+	return fmt.Sprintf(`={"kind":"Status","status":"Failure","reason":%q%s}`, reason, details)
+}
+
+func TestRetry(t *testing.T) {
+	const (
+		ms = time.Millisecond
+		s  = time.Second
+	)
+	long := strings.Repeat(" 429+0", 10)
+	for _, test := range []struct {
+		id       string
+		script   string // its last word repeats
+		attempts int
+		ok       bool
+		min, max time.Duration // of all sleeping
+	}{
+		{"tokenreview-011", "500 201", 2, true, 500 * ms, 600 * ms},
+		{"tokenreview-014", "503", 1, false, 0, 0},
+		{"tokenreview-015", "503+1 201", 2, true, s, s},
+		{"tokenreview-017", "429 201", 2, true, 500 * ms, 600 * ms},
+		{"tokenreview-018", "400", 1, false, 0, 0},
+		{"tokenreview-019", "401", 1, false, 0, 0},
+		{"tokenreview-022", "409", 1, false, 0, 0},
+		{"tokenreview-025", "ECONNREFUSED", 1, false, 0, 0},
+		{"five attempts", "500", 5, false, 4062 * ms, 4875 * ms},
+		{"four failures", "500 501 502 504 201", 5, true, 4062 * ms, 4875 * ms},
+		{"505", "505 201", 2, true, 500 * ms, 600 * ms},
+		{"403", "403", 1, false, 0, 0},
+		{"404", "404", 1, false, 0, 0},
+		{"422", "422", 1, false, 0, 0},
+		{"408", "408", 1, false, 0, 0},
+		{"reset", "ECONNRESET ECONNRESET 201", 3, true, 1250 * ms, 1500 * ms},
+		{"lost", "LOST 201", 2, true, 500 * ms, 600 * ms},
+		{"EOF", "EOF", 1, false, 0, 0},
+		{"DNS", "DNS", 1, false, 0, 0},
+		{"TLS", "TLS", 1, false, 0, 0},
+		{"Retry-After: 0", "500+0 201", 2, true, 0, 0},
+		{"ten inner retries, five times", "429+0", 55, false, 4062 * ms, 4875 * ms},
+		{"ten inner retries, and one outer", "429+0" + long + " 201", 12, true, 500 * ms, 600 * ms},
+		{"a date", "503+Wed,_21_Oct_2015_07:28:00_GMT", 1, false, 0, 0},
+		{"a fraction", "503+1.5", 1, false, 0, 0},
+		{"negative", "500+-5 201", 2, true, 0, 0},
+		{"Retry-After does not make a 400 pass", "400+1" + failure("BadRequest", ""), 1, false, 0, 0},
+		{"Retry-After past the deadline", "503+30", 1, false, 0, 0},
+		{"more seconds than there are", "503+9223372036854775807", 1, false, 0, 0},
+		{"Retry-After up to the deadline", "503+4", 3, false, 8 * s, 8 * s},
+		{"the reason decides", "500" + failure("Forbidden", ""), 1, false, 0, 0},
+		{"the reason decides, too", "400" + failure("InternalError", "") + " 201", 2, true, 500 * ms, 600 * ms},
+		{"Timeout", "400" + failure("Timeout", "") + " 201", 2, true, 500 * ms, 600 * ms},
+		{"a reason that nobody knows", "500" + failure("Moon", "") + " 201", 2, true, 500 * ms, 600 * ms},
+		{"a reason that nobody knows, with 502", "502" + failure("Moon", ""), 1, false, 0, 0},
+		{"429 is the code alone", "429" + failure("Forbidden", "") + " 201", 2, true, 500 * ms, 600 * ms},
+		{"retryAfterSeconds", "409" + failure("Conflict", `,"details":{"retryAfterSeconds":3}`) + " 201", 2, true, 500 * ms, 600 * ms},
+		{"retryAfterSeconds: 0", "409" + failure("Conflict", `,"details":{"retryAfterSeconds":0}`), 1, false, 0, 0},
+		{"ServerTimeout with details", "503" + failure("ServerTimeout", `,"details":{}`) + " 201", 2, true, 500 * ms, 600 * ms},
+		{"ServerTimeout without", "503" + failure("ServerTimeout", ""), 1, false, 0, 0},
+	} {
+		t.Run(test.id, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithTimeout(t.Context(), defaultTimeout)
+				defer cancel()
+				words, attempts, start := strings.Fields(test.script), 0, time.Now()
+				err := retry(ctx, func() error {
+					word := words[min(attempts, len(words)-1)]
+					attempts++
+					return play(word)
+				})
+				slept := time.Since(start)
+				if attempts != test.attempts || (err == nil) != test.ok || slept < test.min || slept > test.max {
+					t.Errorf("%d attempts, slept %v, error %v; want %d attempts, %v to %v, success %v", attempts, slept, err, test.attempts, test.min, test.max, test.ok)
+				}
+			})
+		})
+	}
+}
+
+// What the API server said is worth more than that time ran out.
+func TestLastReviewErrorIsPreferred(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		defer cancel()
+		tries := 0
+		err := retry(ctx, func() error {
+			if tries++; tries == 1 {
+				return play("500")
+			}
+			<-ctx.Done()
+			return ctx.Err()
+		})
+		var status *StatusError
+		if !errors.As(err, &status) || status.Code != 500 || tries != 2 {
+			t.Errorf("after %d tries: %v, want the 500", tries, err)
+		}
+	})
+}
+
+func TestCancelEndsASleep(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(100*time.Millisecond, cancel)
+		start := time.Now()
+		err := retry(ctx, func() error { return play("503+9") })
+		if took := time.Since(start); err == nil || took != 100*time.Millisecond {
+			t.Errorf("%v after %v, want an error after 100ms", err, took)
+		}
+	})
+}
