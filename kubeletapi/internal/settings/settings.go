@@ -68,7 +68,7 @@ func (t Table) Print(w io.Writer) {
 
 // Decode sets what the fields of a document stand for. Fields are told apart by
 // case, as Kubernetes does and encoding/json does not. A field that is null, and
-// a duration or a number that is zero, says nothing. Of the fields that are not
+// a string, duration or number that is empty or zero, says nothing. Of the fields that are not
 // in the table, those in others are returned, and any other is an error.
 func (t Table) Decode(document map[string]json.RawMessage, others []string) (ignored []string, err error) {
 	return t.decode("", document, others)
@@ -126,6 +126,15 @@ func decode(raw json.RawMessage, target any) error {
 			return errDuration
 		case d != 0:
 			*target = d
+		}
+		return nil
+	case *string:
+		var text string
+		if err := json.Unmarshal(raw, &text); err != nil {
+			return err
+		}
+		if text != "" {
+			*target = text
 		}
 		return nil
 	case *int:

@@ -80,7 +80,7 @@ func TestDecode(t *testing.T) {
 	}{
 		{`{}`, config{Name: "n", Count: 1, TTL: 1}, "", ""},
 		{`{"name":"x","deep":{"er":{"on":true},"count":3},"ttl":"2m","list":["a"],"ids":[23],"gates":{"A":true}}`, config{Name: "x", On: true, Count: 3, TTL: 2 * time.Minute, List: []string{"a"}, IDs: []int{23}, Gates: map[string]bool{"A": true}}, "", ""},
-		{`{"name":null,"deep":null,"ttl":"0s"}`, config{Name: "n", Count: 1, TTL: 1}, "", ""},
+		{`{"name":"","deep":null,"ttl":"0s"}`, config{Name: "n", Count: 1, TTL: 1}, "", ""},
 		{`{"deep":{"count":0,"er":null},"ttl":null}`, config{Name: "n", Count: 1, TTL: 1}, "", ""},
 		{`{"other":{"x":[1]},"another":1}`, config{Name: "n", Count: 1, TTL: 1}, "another other", ""},
 		{`{"Name":"x"}`, config{}, "", `unknown field "Name"`},
