@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 )
@@ -55,9 +56,16 @@ type InvalidTokenError struct {
 
 func (e *InvalidTokenError) Error() string { return e.Reason }
 
-// IsRefusal reports whether err, which came from authenticating one token, is a
-// definite refusal that the same token would meet again.
+// IsRefusal reports whether err, which an authenticator returned, refuses a
+// credential for good, so that the same one would be refused again. Otherwise
+// something failed on our side. Of errors that came back together, all must be
+// refusals.
 func IsRefusal(err error) bool {
-	var invalid *InvalidTokenError
-	return errors.Is(err, errInvalidToken) || errors.As(err, &invalid)
+	var joined joinedErrors
+	if errors.As(err, &joined) {
+		return !slices.ContainsFunc(joined, func(err error) bool { return !IsRefusal(err) })
+	}
+	var token *InvalidTokenError
+	var certificate *InvalidCertificateError
+	return errors.Is(err, errInvalidToken) || errors.As(err, &token) || errors.As(err, &certificate)
 }

@@ -2,6 +2,7 @@ package authn
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 )
@@ -53,6 +54,9 @@ func (a Webhook) AuthenticateToken(ctx context.Context, token string) (*UserInfo
 		return nil, false, err
 	}
 	status, err := a.Reviewer.ReviewToken(ctx, TokenReviewSpec{Token: token, Audiences: a.Audiences})
+	if err == nil && status == nil {
+		err = errors.New("the token reviewer returned no answer")
+	}
 	if err != nil {
 		return nil, false, err
 	}

@@ -2,7 +2,6 @@ package authn
 
 import (
 	"encoding/base64"
-	"errors"
 	"net/http"
 	"strings"
 	"unicode/utf8"
@@ -65,7 +64,7 @@ func WebSocketToken(h http.Header) (token, others string, err error) {
 				rest = append(rest, protocol)
 				continue
 			case found:
-				return "", "", errors.New("multiple base64.bearer.authorization tokens specified")
+				return "", "", &InvalidTokenError{"multiple base64.bearer.authorization tokens specified"}
 			}
 			found = true
 			if token, err = decodeWebSocketToken(encoded); err != nil {
@@ -74,7 +73,7 @@ func WebSocketToken(h http.Header) (token, others string, err error) {
 		}
 	}
 	if token != "" && len(rest) == 0 {
-		return "", "", errors.New("missing additional subprotocol")
+		return "", "", &InvalidTokenError{"missing additional subprotocol"}
 	}
 	return token, strings.Join(rest, ","), nil
 }
@@ -82,10 +81,10 @@ func WebSocketToken(h http.Header) (token, others string, err error) {
 func decodeWebSocketToken(encoded string) (string, error) {
 	token, err := base64.RawURLEncoding.DecodeString(encoded)
 	if err != nil {
-		return "", errors.New("invalid base64.bearer.authorization token encoding")
+		return "", &InvalidTokenError{"invalid base64.bearer.authorization token encoding"}
 	}
 	if !utf8.Valid(token) {
-		return "", errors.New("invalid base64.bearer.authorization token")
+		return "", &InvalidTokenError{"invalid base64.bearer.authorization token"}
 	}
 	return string(token), nil
 }

@@ -48,7 +48,8 @@ func (a X509) AuthenticateRequest(r *http.Request) (*UserInfo, bool, error) {
 
 // VerifyCertificate is the rule of [X509] for one chain, leaf first: it returns
 // the user, and when the earliest certificate of the verified chain expires.
-// A nil user without an error is no opinion. It panics on an empty chain.
+// A nil user without an error is no opinion, and an error is an
+// [*InvalidCertificateError]. It panics on an empty chain.
 func VerifyCertificate(roots *x509.CertPool, chain []*x509.Certificate) (u *UserInfo, notAfter time.Time, err error) {
 	leaf := chain[0]
 	options := x509.VerifyOptions{Roots: roots, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}
@@ -60,12 +61,24 @@ func VerifyCertificate(roots *x509.CertPool, chain []*x509.Certificate) (u *User
 	}
 	verified, err := leaf.Verify(options)
 	if err != nil {
-		return nil, time.Time{}, fmt.Errorf("verifying certificate SN=%d, SKID=%s, AKID=%s failed: %w",
-			leaf.SerialNumber, colonHex(leaf.SubjectKeyId), colonHex(leaf.AuthorityKeyId), err)
+		return nil, time.Time{}, &InvalidCertificateError{fmt.Errorf("verifying certificate SN=%d, SKID=%s, AKID=%s failed: %w",
+			leaf.SerialNumber, colonHex(leaf.SubjectKeyId), colonHex(leaf.AuthorityKeyId), err)}
 	}
-	u, err = certificateUser(leaf)
-	return u, earliestNotAfter(verified[0]), err
+	if u, err = certificateUser(leaf); err != nil {
+		return nil, time.Time{}, &InvalidCertificateError{err}
+	}
+	return u, earliestNotAfter(verified[0]), nil
 }
+
+// InvalidCertificateError is the refusal of a certificate.
+type InvalidCertificateError struct {
+	Err error // the serial number and key ids, and Go's reason
+}
+
+func (e *InvalidCertificateError) Error() string { return e.Err.Error() }
+
+// Unwrap returns Err.
+func (e *InvalidCertificateError) Unwrap() error { return e.Err }
 
 func colonHex(id []byte) string {
 	return strings.ReplaceAll(fmt.Sprintf("% X", id), " ", ":")

@@ -65,6 +65,9 @@ func (z Webhook) Authorize(ctx context.Context, a Attributes) (Decision, string,
 		return DecisionDeny, "", errors.New("no user, or no reviewer to ask about it")
 	}
 	status, err := z.Reviewer.ReviewAccess(ctx, reviewSpec(a))
+	if err == nil && status == nil {
+		err = errors.New("the access reviewer returned no answer")
+	}
 	if err != nil {
 		return DecisionNoOpinion, "", err
 	}

@@ -252,6 +252,9 @@ func (a *Auth) log(r *http.Request, e *RefusedError) {
 			level = slog.LevelError
 		}
 	}
+	if r.Context().Err() != nil { // the client went away
+		level = slog.LevelInfo
+	}
 	if !logger.Enabled(r.Context(), level) {
 		return
 	}

@@ -94,6 +94,9 @@ func TestCredentials(t *testing.T) {
 				if strings.Contains(w.log.String(), goodToken) || strings.Contains(w.log.String(), "garbage-token") {
 					t.Error("there is a token in the log")
 				}
+				if strings.Contains(w.log.String(), "level=ERROR") {
+					t.Error("what clients did is in the log as our failure")
+				}
 			})
 		}
 	}
