@@ -105,7 +105,7 @@ func build(t *testing.T) string {
 	return binary
 }
 
-// The README's transcripts are what happens, but for the port.
+// The README's transcripts are what happens, but for the ports.
 func TestReadmeTranscripts(t *testing.T) {
 	if _, err := exec.LookPath("curl"); err != nil {
 		t.Skip("there is no curl here")
@@ -126,13 +126,13 @@ func TestReadmeTranscripts(t *testing.T) {
 // play runs the commands of a transcript and compares what they print.
 func play(t *testing.T, transcript string) {
 	port := strconv.Itoa(freePort(t))
-	transcript = strings.ReplaceAll(transcript, "10250", port)
+	transcript = strings.NewReplacer("10250", port, "10251", port).Replace(transcript)
 	for step := range strings.SplitSeq(transcript, "$ ") {
 		command, want, _ := strings.Cut(step, "\n")
 		switch server, background := strings.CutSuffix(command, " &"); {
 		case command == "":
 		case background:
-			_, stderr := process(t, "../..", "bash", "-c", server+" --port="+port)
+			_, stderr := process(t, "../..", "bash", "-c", strings.TrimSuffix(server, " --port="+port)+" --port="+port)
 			waitFor(t, stderr, "msg=Serving")
 		default:
 			out, err := exec.Command("bash", "-c", strings.Replace(command, "curl", "curl -sS", 1)).CombinedOutput()
