@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 )
 
 const (
@@ -41,6 +42,10 @@ func TokenExpiry(token string) (exp time.Time, ok bool) {
 func refuseUnreviewed(token string) error {
 	if len(token) > maxTokenBytes {
 		return &InvalidTokenError{"the token is longer than 16384 bytes"}
+	}
+	if strings.ContainsFunc(token, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }) {
+		// An API server would take what stands before it for the token.
+		return &InvalidTokenError{"the token has white space or a control character in it"}
 	}
 	if exp, ok := TokenExpiry(token); ok && time.Since(exp) > expiredTokenGrace {
 		return &InvalidTokenError{"the token expired at " + exp.UTC().Format(time.RFC3339)}

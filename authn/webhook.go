@@ -33,8 +33,9 @@ type TokenReviewer interface {
 // Webhook authenticates bearer tokens by asking an API server (k8s.io/apiserver
 // plugin/pkg/authenticator/token/webhook/webhook.go).
 //
-// A token over 16 KiB, and a JSON Web Token whose exp passed more than ten
-// minutes ago, is refused without a review. An authenticated answer without a
+// A token over 16 KiB, one with white space or control characters in it, and a
+// JSON Web Token whose exp passed more than ten minutes ago are refused without
+// a review. An authenticated answer without a
 // user name is refused. Refusals with a reason are an [*InvalidTokenError]; any
 // other error means that the review failed. Without a Reviewer every token
 // is refused.

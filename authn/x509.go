@@ -61,8 +61,8 @@ func VerifyCertificate(roots *x509.CertPool, chain []*x509.Certificate) (u *User
 	}
 	verified, err := leaf.Verify(options)
 	if err != nil {
-		return nil, time.Time{}, &InvalidCertificateError{fmt.Errorf("verifying certificate SN=%d, SKID=%s, AKID=%s failed: %w",
-			leaf.SerialNumber, colonHex(leaf.SubjectKeyId), colonHex(leaf.AuthorityKeyId), err)}
+		return nil, time.Time{}, &InvalidCertificateError{fmt.Errorf("verifying certificate SN=%s, SKID=%s, AKID=%s failed: %w",
+			shortSerial(leaf), colonHex(leaf.SubjectKeyId), colonHex(leaf.AuthorityKeyId), err)}
 	}
 	if u, err = certificateUser(leaf); err != nil {
 		return nil, time.Time{}, &InvalidCertificateError{err}
@@ -80,7 +80,19 @@ func (e *InvalidCertificateError) Error() string { return e.Err.Error() }
 // Unwrap returns Err.
 func (e *InvalidCertificateError) Unwrap() error { return e.Err }
 
+// shortSerial prints no serial number that a stranger made to be slow to print;
+// a real one has at most 160 bits.
+func shortSerial(leaf *x509.Certificate) string {
+	if leaf.SerialNumber.BitLen() > 512 {
+		return "(over 512 bits)"
+	}
+	return leaf.SerialNumber.String()
+}
+
 func colonHex(id []byte) string {
+	if len(id) > 64 {
+		return "(over 64 bytes)"
+	}
 	return strings.ReplaceAll(fmt.Sprintf("% X", id), " ", ":")
 }
 

@@ -25,11 +25,12 @@ type Auth struct {
 	// NodeName is the name of the node object that every review is about.
 	NodeName string
 
-	// Authenticator tells who sent a request. Nil knows nobody. New leaves it
-	// nil, and its own chain in its place.
+	// Authenticator tells who sent a request. Nil knows nobody, but for the
+	// chain of an Auth that New made, which an Authenticator takes the place of.
 	Authenticator authn.Authenticator
 
-	// Authorizer decides. Nil allows nothing.
+	// Authorizer decides. Nil allows nothing. What the one that New sets says is
+	// remembered, and so it is not told the path.
 	Authorizer authz.Authorizer
 
 	// FineGrained asks for the kubelet's subresources of the paths that have
@@ -134,7 +135,7 @@ func (a *Auth) Handler(next http.Handler) http.Handler {
 // check is the two questions, in their order.
 func (a *Auth) check(r *http.Request) (*authn.UserInfo, credential, *RefusedError) {
 	id, found, err := a.identify(r)
-	if err != nil || id == nil || id.user == nil {
+	if err != nil || id == nil || id.user == nil || id.user.Username == "" {
 		return nil, 0, &RefusedError{Code: http.StatusUnauthorized, Message: "Unauthorized", Err: err}
 	}
 	q := newQuestion(r.Method, r.URL.Path, a.FineGrained)
@@ -145,10 +146,11 @@ func (a *Auth) check(r *http.Request) (*authn.UserInfo, credential, *RefusedErro
 }
 
 func (a *Auth) identify(r *http.Request) (*identity, credential, error) {
-	if a.identities != nil {
+	switch {
+	case a.Authenticator != nil:
+	case a.identities != nil:
 		return a.identities.identify(r)
-	}
-	if a.Authenticator == nil {
+	default:
 		return nil, credentialNone, nil
 	}
 	user, ok, err := a.Authenticator.AuthenticateRequest(r)
@@ -180,7 +182,7 @@ func (a *Auth) decide(r *http.Request, id *identity, v verb, s subresource) (dec
 	switch {
 	case a.Authorizer == nil:
 		return decision{}, nil
-	case a.memory == nil:
+	case a.memory == nil || id.decisions == nil:
 		return a.ask(r.Context(), a.attributes(id.user, v, s, r.URL.Path))
 	}
 	if d := id.decisions[v][s].inForce(); d != nil {
@@ -258,7 +260,7 @@ func (a *Auth) log(r *http.Request, e *RefusedError) {
 	if !logger.Enabled(r.Context(), level) {
 		return
 	}
-	attrs := []slog.Attr{slog.String("remote", r.RemoteAddr), slog.String("method", r.Method), slog.String("path", clip(r.URL.Path))}
+	attrs := []slog.Attr{slog.String("remote", r.RemoteAddr), slog.String("method", clip(r.Method)), slog.String("path", clip(r.URL.Path))}
 	if e.User != "" {
 		attrs = append(attrs, slog.String("user", clip(e.User)), slog.String("verb", e.Verb), slog.Any("subresources", e.Subresources), slog.String("reason", e.Reason))
 	}

@@ -5,7 +5,9 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/binary"
+	"errors"
 	"hash"
+	"log/slog"
 	"maps"
 	"net/http"
 	"slices"
@@ -77,18 +79,20 @@ type identities struct {
 	anonymous *identity     // nil: anonymous requests are off
 	userTTL   time.Duration // how long a user is kept; zero where decisions are not
 	metrics   *metrics
+	logger    *slog.Logger
 
 	byCertificate *ttlcache.Table[*identity]
 	byToken       *ttlcache.Table[*identity]
-	refused       *ttlcache.Table[refusal] // apart, so that refusals never push out the good
+	refusedChains *ttlcache.Table[refusal] // apart, so that refusals never push out the good
+	refusedTokens *ttlcache.Table[error]
 	byUser        *ttlcache.Table[*decisions]
 	reviews       ttlcache.Group[ttlcache.Key, *identity]
 }
 
-// refusal is why a credential is no good.
+// refusal is why a certificate chain is no good: nil if it names nobody.
 type refusal struct {
 	err   error
-	roots *x509.CertPool // that a certificate was verified with; nil for others
+	roots *x509.CertPool // that it was verified with
 }
 
 // credential is what an identity was found by.
@@ -147,13 +151,16 @@ func (c *identities) chain(chain []*x509.Certificate, roots *x509.CertPool, now 
 	if id, ok := c.byCertificate.Get(key, now); ok && id.roots == roots && id.inForce(now) {
 		return id, nil
 	}
-	if refused, ok := c.refused.Get(key, now); ok && refused.roots == roots {
+	if refused, ok := c.refusedChains.Get(key, now); ok && refused.roots == roots {
 		return nil, refused.err
 	}
 	c.metrics.certificate(chain[0], now)
 	user, notAfter, err := authn.VerifyCertificate(roots, chain)
+	if err != nil { // without the certificate in it: its size is the client's choice
+		err = &authn.InvalidCertificateError{Err: errors.New(clip(err.Error()))}
+	}
 	if err != nil || user == nil {
-		c.refused.Put(key, refusal{err, roots}, now, now.Add(refusedTTL))
+		c.refusedChains.Put(key, refusal{err, roots}, now, now.Add(refusedTTL))
 		return nil, err
 	}
 	id := c.newIdentity(user, now)
@@ -235,8 +242,8 @@ func (c *identities) remembered(key ttlcache.Key, now time.Time) (*identity, err
 	if id, ok := c.byToken.Get(key, now); ok && id.inForce(now) {
 		return id, nil, true
 	}
-	refused, ok := c.refused.Get(key, now)
-	return nil, refused.err, ok
+	err, ok := c.refusedTokens.Get(key, now)
+	return nil, err, ok
 }
 
 // review asks about a token and remembers the answer. A failure is no answer.
@@ -245,10 +252,14 @@ func (c *identities) review(ctx context.Context, key ttlcache.Key, token string)
 	user, err := authn.TokenUser(ctx, c.tokens, token)
 	done(err)
 	now := time.Now()
-	if err != nil {
-		if authn.IsRefusal(err) {
-			c.refused.Put(key, refusal{err: err}, now, now.Add(min(refusedTTL, c.tokenTTL)))
-		}
+	switch {
+	case err == nil:
+	case authn.IsRefusal(err):
+		err = &authn.InvalidTokenError{Reason: clip(err.Error())}
+		c.refusedTokens.Put(key, err, now, now.Add(min(refusedTTL, c.tokenTTL)))
+		return nil, err
+	default:
+		c.logger.Error("Failed to make webhook authenticator request", "err", clip(err.Error()))
 		return nil, err
 	}
 	id := c.newIdentity(user, now)
@@ -304,6 +315,7 @@ func writeStrings(h hash.Hash, list ...string) {
 // memory keeps what an Authorizer said, and asks it each question once.
 type memory struct {
 	authorizedTTL, unauthorizedTTL time.Duration // zero and less: not kept
+	logger                         *slog.Logger
 	reviews                        ttlcache.Group[asked, decision]
 }
 
@@ -323,6 +335,7 @@ func (m *memory) review(ctx context.Context, q asked, ask func(context.Context) 
 		}
 		d, err := ask(ctx)
 		if err != nil {
+			m.logger.Error("Failed to make webhook authorizer request", "err", clip(err.Error()))
 			return decision{}, err
 		}
 		ttl := m.unauthorizedTTL

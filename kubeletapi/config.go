@@ -1,6 +1,7 @@
 package kubeletapi
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -78,7 +79,7 @@ const fineGrainedGate = "KubeletFineGrainedAuthz"
 // and returns an error that names the flag and the file if one does not do. It
 // does not contact the API server, which may come up later.
 func New(cfg Config) (*Auth, error) {
-	if err := cfg.checkMode(); err != nil {
+	if err := cmp.Or(cfg.checkMode(), cfg.checkGates()); err != nil {
 		return nil, err
 	}
 	name, err := cfg.nodeName()
@@ -158,6 +159,15 @@ func (cfg *Config) checkMode() error {
 	return fmt.Errorf("unknown authorization mode %s (--authorization-mode is Webhook or AlwaysAllow)", cfg.AuthorizationMode)
 }
 
+func (cfg *Config) checkGates() error {
+	for name := range cfg.FeatureGates {
+		if name != fineGrainedGate {
+			return fmt.Errorf("--feature-gates: unknown feature gate %s (there is %s)", name, fineGrainedGate)
+		}
+	}
+	return nil
+}
+
 // setAuthorizer is BuildAuthz of cmd/kubelet/app/auth.go.
 func (cfg *Config) setAuthorizer(auth *Auth) {
 	if cfg.AuthorizationMode == ModeAlwaysAllow {
@@ -168,6 +178,7 @@ func (cfg *Config) setAuthorizer(auth *Auth) {
 	auth.memory = &memory{
 		authorizedTTL:   orDefault(cfg.AuthorizationWebhookCacheAuthorizedTTL, 5*time.Minute),
 		unauthorizedTTL: orDefault(cfg.AuthorizationWebhookCacheUnauthorizedTTL, 30*time.Second),
+		logger:          cfg.logger(),
 	}
 	auth.memory.reviews.Timeout = reviewTimeout
 }
@@ -177,9 +188,11 @@ func (cfg *Config) setIdentities(auth *Auth) error {
 	ids := &identities{
 		tokenTTL:      orDefault(cfg.AuthenticationTokenWebhookCacheTTL, 2*time.Minute),
 		metrics:       auth.metrics,
+		logger:        cfg.logger(),
 		byCertificate: ttlcache.NewTable[*identity](maxIdentities),
 		byToken:       ttlcache.NewTable[*identity](maxIdentities),
-		refused:       ttlcache.NewTable[refusal](maxRefused),
+		refusedChains: ttlcache.NewTable[refusal](maxRefused),
+		refusedTokens: ttlcache.NewTable[error](maxRefused),
 		byUser:        ttlcache.NewTable[*decisions](maxUsers),
 	}
 	ids.reviews.Timeout = reviewTimeout

@@ -1,6 +1,7 @@
 package kubeletapi
 
 import (
+	"cmp"
 	"errors"
 	"flag"
 	"fmt"
@@ -131,7 +132,12 @@ func (cfg *Config) parse(args []string) (file, dir string, err error) {
 	if flags.NArg() > 0 {
 		return "", "", fmt.Errorf("unexpected argument %q: on and off are given as --name=true and --name=false", flags.Arg(0))
 	}
-	return flags.Lookup("config").Value.String(), flags.Lookup("config-dir").Value.String(), nil
+	flags.Visit(func(f *flag.Flag) { // not the defaults without a file, for an empty variable in a script
+		if strings.HasPrefix(f.Name, "config") && f.Value.String() == "" {
+			err = fmt.Errorf("--%s is given and empty: name a file or folder, or leave it out", f.Name)
+		}
+	})
+	return flags.Lookup("config").Value.String(), flags.Lookup("config-dir").Value.String(), err
 }
 
 // check refuses values that cannot be used, by the names of their flags.
@@ -145,15 +151,8 @@ func (cfg *Config) check() error {
 	if cfg.Kubeconfig != "" && cfg.InCluster {
 		return errors.New("--kubeconfig and --in-cluster: give one of them")
 	}
-	for name := range cfg.FeatureGates {
-		if name != fineGrainedGate {
-			return fmt.Errorf("--feature-gates: unknown feature gate %s (there is %s)", name, fineGrainedGate)
-		}
-	}
-	if _, err := cfg.tlsConfig(); err != nil {
-		return err
-	}
-	return cfg.checkMode()
+	_, err := cfg.tlsConfig()
+	return cmp.Or(err, cfg.checkGates(), cfg.checkMode())
 }
 
 // withDashes writes the names of flags with dashes, as the kubelet takes them

@@ -37,7 +37,7 @@ type Server struct {
 	IdleTimeout       time.Duration // 90 s for the next request of a connection
 	DrainTimeout      time.Duration // 20 s for requests under way when the server stops
 
-	// MaxHeaderBytes bounds a request's header; zero is 64 KiB. A longer one
+	// MaxHeaderBytes bounds a request's header; zero and less is 64 KiB. A longer one
 	// gets 431.
 	MaxHeaderBytes int
 
@@ -82,7 +82,10 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 		return err
 	case <-ctx.Done():
 	}
-	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), orDefault(s.DrainTimeout, 20*time.Second))
+	drain, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	if d := orDefault(s.DrainTimeout, 20*time.Second); d > 0 {
+		drain, cancel = context.WithTimeout(drain, d)
+	}
 	defer cancel()
 	if err := server.Shutdown(drain); err != nil {
 		s.Config.logger().Warn("Cut the requests that were still under way", "err", err)
@@ -118,7 +121,7 @@ func (s *Server) httpServer() (*http.Server, error) {
 		handler = http.NotFoundHandler()
 	}
 	maxHeaderBytes := s.MaxHeaderBytes
-	if maxHeaderBytes == 0 {
+	if maxHeaderBytes <= 0 {
 		maxHeaderBytes = 64 << 10
 	}
 	return &http.Server{

@@ -3,6 +3,7 @@ package kubeletapi_test
 import (
 	"bufio"
 	"context"
+	"crypto/fips140"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
@@ -236,7 +237,7 @@ func TestSelfSigned(t *testing.T) {
 func TestTLSSettingsCount(t *testing.T) {
 	w := newWorld(t)
 	w.cfg.TLSMinVersion = "VersionTLS12"
-	w.cfg.TLSCipherSuites = []string{"TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305"}
+	w.cfg.TLSCipherSuites = []string{"TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384"}
 	w.cfg.TLSCurvePreferences = []int{int(tls.CurveP384)}
 	w.start()
 	address := strings.TrimPrefix(w.url, "https://")
@@ -376,6 +377,9 @@ func TestServerWithoutAuthRefuses(t *testing.T) {
 // HTTP/2 stays on whatever cipher suites are set, and off only where a client
 // without TLS 1.3 could not speak it with them.
 func TestHTTP2WithFewCipherSuites(t *testing.T) {
+	if fips140.Enabled() {
+		t.Skip("FIPS 140 cryptography has none of these cipher suites")
+	}
 	for _, tt := range []struct {
 		suite   string
 		version uint16
@@ -394,5 +398,49 @@ func TestHTTP2WithFewCipherSuites(t *testing.T) {
 		if response, body := w.get(client, "/healthz", ""); body != "ok" || response.Proto != tt.want {
 			t.Errorf("%s, TLS %x: %q over %s, want %s", tt.suite, tt.version, body, response.Proto, tt.want)
 		}
+	}
+}
+
+// Where certificates are asked for, no session is resumed: one from before the
+// client CA changed would bring its certificate along.
+func TestSessionsAreNotResumed(t *testing.T) {
+	for _, withCA := range []bool{true, false} {
+		w := newWorld(t)
+		if !withCA {
+			w.cfg.ClientCAFile = ""
+		}
+		w.start()
+		config := &tls.Config{RootCAs: w.ca.Pool(), ClientSessionCache: tls.NewLRUClientSessionCache(8), MaxVersion: tls.VersionTLS12}
+		resumed := false
+		for range 2 {
+			conn, err := tls.Dial("tcp", strings.TrimPrefix(w.url, "https://"), config)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resumed = conn.ConnectionState().DidResume
+			conn.Close()
+		}
+		if resumed == withCA {
+			t.Errorf("client CA %v: resumed %v", withCA, resumed)
+		}
+	}
+}
+
+// A review that fails is in the log as our failure even if nobody waits for it
+// any more.
+func TestFailedReviewIsLogged(t *testing.T) {
+	w := newWorld(t)
+	w.api.Inject("tokenreviews", apiservertest.Fault{Latency: 300 * time.Millisecond, Status: 403})
+	w.start()
+	client := w.client("HTTP/1.1", nil)
+	client.Timeout = 100 * time.Millisecond
+	request, _ := http.NewRequest("GET", w.url+"/healthz", nil)
+	request.Header.Set("Authorization", "Bearer "+goodToken)
+	if _, err := client.Do(request); err == nil {
+		t.Fatal("that was too fast")
+	}
+	w.auth.Close() // waits for the review
+	if log := w.log.String(); !strings.Contains(log, "level=ERROR msg=\"Failed to make webhook authenticator request\"") || strings.Contains(log, goodToken) {
+		t.Errorf("log: %s", log)
 	}
 }

@@ -181,7 +181,7 @@ func (cfg *Config) servingCertificate(name string, report func(error)) (func(*tl
 	if cfg.TLSCertFile == "" && cfg.TLSPrivateKeyFile == "" {
 		made := &selfsigned.Certificate{Host: name, Dir: cfg.CertDir, Logger: cfg.logger()}
 		if _, err := made.Get(nil); err != nil {
-			return nil, fmt.Errorf("--cert-dir: %w", err)
+			return nil, fmt.Errorf("making a serving certificate for %s (--hostname-override, --cert-dir): %w", name, err)
 		}
 		return made.Get, nil
 	}

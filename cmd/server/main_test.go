@@ -53,6 +53,8 @@ func TestMistakes(t *testing.T) {
 		{"--tls-cipher-suites=TLS_FOO", 2, "--tls-cipher-suites|Cipher suite TLS_FOO not supported or doesn't exist"},
 		{"--kubeconfig=x --in-cluster", 2, "--kubeconfig and --in-cluster"},
 		{"--kubeconfig", 2, "-kubeconfig"},
+		{"--config= --address=0.0.0.0", 2, "--config is given and empty"},
+		{"--config-dir=", 2, "--config-dir is given and empty"},
 
 		{"--authorization-mode=Webhook", 1, "no client provided, cannot use webhook authorization|--kubeconfig"},
 		{"--authentication-token-webhook", 1, "no client provided, cannot use webhook authentication|--in-cluster"},

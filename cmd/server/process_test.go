@@ -118,21 +118,26 @@ func TestReadmeTranscripts(t *testing.T) {
 	if len(blocks) < 2 || !bytes.Contains(bytes.Join(bytes.Split(readme, []byte("\n"))[:25], []byte("\n")), blocks[0][0]) {
 		t.Fatal("the README's first 25 lines have no transcript")
 	}
+	ports := map[string]string{"10250": strconv.Itoa(freePort(t)), "10251": strconv.Itoa(freePort(t))}
 	for _, block := range blocks {
-		t.Run("", func(t *testing.T) { play(t, string(block[1])) })
+		play(t, string(block[1]), ports)
 	}
 }
 
-// play runs the commands of a transcript and compares what they print.
-func play(t *testing.T, transcript string) {
-	port := strconv.Itoa(freePort(t))
-	transcript = strings.NewReplacer("10250", port, "10251", port).Replace(transcript)
+// play runs the commands of a transcript and compares what they print. Servers
+// go on until the test ends. Ports are replaced by others, that are free.
+func play(t *testing.T, transcript string, ports map[string]string) {
+	port := "10250"
+	if strings.Contains(transcript, "10251") {
+		port = "10251"
+	}
+	transcript = strings.ReplaceAll(strings.ReplaceAll(transcript, " --port="+port, ""), port, ports[port])
 	for step := range strings.SplitSeq(transcript, "$ ") {
 		command, want, _ := strings.Cut(step, "\n")
 		switch server, background := strings.CutSuffix(command, " &"); {
 		case command == "":
 		case background:
-			_, stderr := process(t, "../..", "bash", "-c", strings.TrimSuffix(server, " --port="+port)+" --port="+port)
+			_, stderr := process(t, "../..", "bash", "-c", server+" --port="+ports[port])
 			waitFor(t, stderr, "msg=Serving")
 		default:
 			out, err := exec.Command("bash", "-c", strings.Replace(command, "curl", "curl -sS", 1)).CombinedOutput()

@@ -119,7 +119,11 @@ func (p *plugin) acceptLocked(status *execStatus, now time.Time) (*credential, e
 	p.last, p.current = connection, &credential{s.authorization(), connection}
 	p.expires = time.Time{}
 	if end := status.ExpirationTimestamp; end != nil {
-		p.expires, p.renew = *end, end.Add(-min(renewAhead, end.Sub(now)/10))
+		p.expires = *end
+		if soon := now.Add(pluginPause); p.expires.Before(soon) { // or it would run for every review
+			p.expires = soon
+		}
+		p.renew = p.expires.Add(-min(renewAhead, p.expires.Sub(now)/10))
 	}
 	return p.current, nil
 }

@@ -113,11 +113,11 @@ func TestPluginGivesACertificate(t *testing.T) {
 		must(t, err)
 		w.write("answer", execAnswer(string(status)))
 	}
-	give(w.ca.issue(t, "first"), 300*time.Millisecond)
+	give(w.ca.issue(t, "first"), 1500*time.Millisecond)
 	c := w.client(w.kubeconfig(w.execUser("")))
 	mustReview(t, c)
 	give(w.ca.issue(t, "second"), time.Hour)
-	time.Sleep(400 * time.Millisecond)
+	time.Sleep(1600 * time.Millisecond)
 	mustReview(t, c)
 	mustReview(t, c)
 	var got []string

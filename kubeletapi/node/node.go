@@ -10,7 +10,7 @@ import (
 
 // API is a node's API.
 type API struct {
-	// Metrics writes /metrics, in the Prometheus text format.
+	// Metrics writes /metrics, in the Prometheus text format. Nil writes none.
 	Metrics func(io.Writer) error
 	// Configz is encoded as the JSON of /configz. It must hold no secret.
 	Configz any
@@ -23,7 +23,9 @@ func (a API) Handler() http.Handler {
 	mux.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok") })
 	mux.HandleFunc("/metrics", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-		a.Metrics(w)
+		if a.Metrics != nil {
+			a.Metrics(w)
+		}
 	})
 	mux.HandleFunc("/configz", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")

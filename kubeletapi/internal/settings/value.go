@@ -101,6 +101,9 @@ func parseTTL(text string) (time.Duration, error) {
 func parseGates(text string) (map[string]bool, error) {
 	gates := map[string]bool{}
 	for pair := range strings.SplitSeq(text, ",") {
+		if pair == "" {
+			continue
+		}
 		name, state, _ := strings.Cut(strings.TrimSpace(pair), "=")
 		on, err := strconv.ParseBool(state)
 		if err != nil {

@@ -2,6 +2,7 @@ package ttlcache
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"sync"
@@ -27,17 +28,23 @@ type flight[V any] struct {
 
 // Do returns the answer to key, from ask or from a flight that is under way. The
 // flight goes on when ctx ends; then only this caller gets ctx's error. A panic
-// of ask is an error for everyone who waits. Since the answer may have come
+// of ask is an error for everyone who waits, and so is an ask that outstays the
+// Timeout. Since the answer may have come
 // between the caller's own look and this call, ask should look once more
 // before it asks, and should have stored the answer when it returns.
 func (g *Group[K, V]) Do(ctx context.Context, key K, ask func(ctx context.Context) (V, error)) (V, error) {
 	f := g.flight(key, ask)
+	late := time.NewTimer(g.Timeout + time.Second)
+	defer late.Stop()
 	select {
 	case <-f.done:
 		return f.value, f.err
 	case <-ctx.Done():
 		var none V
 		return none, ctx.Err()
+	case <-late.C:
+		var none V
+		return none, context.DeadlineExceeded
 	}
 }
 
@@ -47,7 +54,7 @@ func (g *Group[K, V]) flight(key K, ask func(ctx context.Context) (V, error)) *f
 	if f := g.flights[key]; f != nil {
 		return f
 	}
-	f := &flight[V]{done: make(chan struct{})}
+	f := &flight[V]{done: make(chan struct{}), err: errors.New("failed unexpectedly")} // unless ask returns
 	if g.flights == nil {
 		g.flights = map[K]*flight[V]{}
 	}
