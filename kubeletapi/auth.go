@@ -295,13 +295,13 @@ func hideCredential(h http.Header, found credential) {
 func (a *Auth) WriteMetrics(w io.Writer) error { return a.metrics.write(w) }
 
 // Close waits for the reviews that are under way, at most 10 seconds, and lets
-// go of the API server. a must not be used any more.
+// go of the API server. From then on only what is remembered is allowed.
 func (a *Auth) Close() {
 	if a.identities != nil {
-		a.identities.reviews.Wait()
+		a.identities.reviews.Close()
 	}
 	if a.memory != nil {
-		a.memory.reviews.Wait()
+		a.memory.reviews.Close()
 	}
 	if a.client != nil {
 		a.client.Close()

@@ -17,6 +17,7 @@ type Group[K comparable, V any] struct {
 
 	mu      sync.Mutex
 	flights map[K]*flight[V]
+	closed  bool
 	running sync.WaitGroup
 }
 
@@ -55,6 +56,11 @@ func (g *Group[K, V]) flight(key K, ask func(ctx context.Context) (V, error)) *f
 		return f
 	}
 	f := &flight[V]{done: make(chan struct{}), err: errors.New("failed unexpectedly")} // unless ask returns
+	if g.closed {
+		f.err = errors.New("shutting down")
+		close(f.done)
+		return f
+	}
 	if g.flights == nil {
 		g.flights = map[K]*flight[V]{}
 	}
@@ -85,9 +91,14 @@ func (g *Group[K, V]) Len() int {
 	return len(g.flights)
 }
 
-// Wait returns when no flight is under way; each ends by Timeout. No new one may
-// start meanwhile.
-func (g *Group[K, V]) Wait() { g.running.Wait() }
+// Close lets no more flights start, and waits for those under way; each ends by
+// Timeout.
+func (g *Group[K, V]) Close() {
+	g.mu.Lock()
+	g.closed = true
+	g.mu.Unlock()
+	g.running.Wait()
+}
 
 // panicError never repeats what a panic says unless the runtime said it: the
 // rest may hold a credential.

@@ -176,9 +176,12 @@ func TestGroupGoesOnWithoutItsCaller(t *testing.T) {
 		if !errors.Is(err, context.Canceled) || finished.Load() {
 			t.Errorf("the caller that left got %v", err)
 		}
-		g.Wait()
+		g.Close()
 		if !finished.Load() {
 			t.Error("the flight ended with its caller")
+		}
+		if _, err := g.Do(t.Context(), 2, func(context.Context) (int, error) { return 0, nil }); err == nil {
+			t.Error("a flight started after the end")
 		}
 	})
 }
