@@ -137,7 +137,7 @@ func (s *settings) authorization() string {
 	switch {
 	case s.token != "":
 		return "Bearer " + s.token
-	case s.username != "" || s.password != "":
+	case s.username != "": // a password alone is not sent
 		return "Basic " + base64.StdEncoding.EncodeToString([]byte(s.username+":"+s.password))
 	}
 	return ""
