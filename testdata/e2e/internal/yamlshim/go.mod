@@ -1,0 +1,7 @@
+module kubeletauth/kubeletapi/yamlshim
+
+go 1.26
+
+require kubeletauth v0.0.0
+
+replace kubeletauth => ../../../..
