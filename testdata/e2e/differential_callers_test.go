@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 
 	rbacv1 "k8s.io/api/rbac/v1"
 
@@ -84,8 +85,9 @@ const maxTokenBytes = 16 << 10
 
 // isUnreviewed says whether a token falls under rowUnreviewed.
 func (u *callers) isUnreviewed(token string) bool {
-	const inTheAuditLog = "\ufffd" // for a byte that is not UTF-8
-	return len(token) > maxTokenBytes || strings.HasPrefix(token, u.expired) || strings.Contains(token, inTheAuditLog)
+	const notUTF8 = "\ufffd" // as the audit log has it
+	odd := func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }
+	return len(token) > maxTokenBytes || strings.HasPrefix(token, u.expired) || strings.Contains(token, notUTF8) || strings.ContainsFunc(token, odd)
 }
 
 // makeCertificates makes client certificates that mean somebody, nobody, and nothing.
@@ -188,5 +190,6 @@ func (u *callers) protocol(s *generate.Source) string {
 	if s.Chance(6) {
 		return prefix + generate.Pick(s, "", "*", "YQ==", "_w", base64.StdEncoding.EncodeToString([]byte(u.token(s))))
 	}
-	return prefix + base64.RawURLEncoding.EncodeToString([]byte(u.token(s)))
+	token := u.token(s) + generate.Pick(s, "", "", "", "", "", "", " x", "\n", "\x00")
+	return prefix + base64.RawURLEncoding.EncodeToString([]byte(token))
 }

@@ -17,7 +17,7 @@ const (
 	rowUnknown   = "unknown path"
 	rowAmbiguous = "encoded slash, dot segment, backslash or NUL in the path; OPTIONS *"
 	rowHeader    = "header limit"
-	rowConnect   = "CONNECT of a path that is not clean" // doc: not in the README
+	rowConnect   = "CONNECT of a path that is not clean"
 )
 
 // rowsBefore are rows about requests that the kubelet need not be asked about.

@@ -1,8 +1,6 @@
 package oracle
 
-import (
-	"strings"
-)
+import "strings"
 
 // kubeconfigDifferences are what the two clients do not do in the same way; each is in the README's table of differences.
 // The first that applies names a case.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -27,7 +28,7 @@ func TestTokenReview(t *testing.T) {
 		t.Fatal(err)
 	}
 	run(t, 100_000, func() string {
-		token, audiences, status := generate.Pick(s, "good", "tök", "a.b.c", "<&>")+s.Text(2, "x", " "), anyAudiences(s), anyTokenStatus(s)
+		token, audiences, status := generate.Pick(s, "good", "tök", "a.b.c", "<&>")+s.Text(2, "x", "y", " "), anyAudiences(s), anyTokenStatus(s)
 		api.answer = mustJSON(map[string]any{"kind": "TokenReview", "apiVersion": "authentication.k8s.io/v1", "status": status})
 		ctx := t.Context()
 		if len(audiences) > 0 {
@@ -41,6 +42,10 @@ func TestTokenReview(t *testing.T) {
 			// README: "a token [...] with white space or control characters in it | reviewed | refused without a review".
 			return unasked(got, reviewer)
 		}
+		if strings.Contains(token, " ") {
+			// README: "a token [...] with white space or control characters in it | reviewed | refused without a review, 401".
+			return unreviewed(got, reviewer)
+		}
 		if asked := specOf(api.asked); !cmp.Equal(asked, anyJSON(reviewer.asked)) {
 			return "the question: " + cmp.Diff(asked, anyJSON(reviewer.asked))
 		}
@@ -52,6 +57,14 @@ func TestTokenReview(t *testing.T) {
 func unasked(got answer, reviewer *tokenReviewer) string {
 	if got.OK || got.Error == "" || reviewer.asked.Token != "" {
 		return fmt.Sprintf("a token that cannot be good: %+v, after the question %+v", got, reviewer.asked)
+	}
+	return ""
+}
+
+// unreviewed says what is wrong if a token was not refused, or was reviewed.
+func unreviewed(got answer, reviewer *tokenReviewer) string {
+	if got.OK || got.Error == errorText(nil) || reviewer.asked.Token != "" {
+		return fmt.Sprintf("%+v for a token that need not be reviewed", got)
 	}
 	return ""
 }
