@@ -11,8 +11,7 @@ import (
 )
 
 // rowUnreviewed is the row of the README's table under which our server asks less than the kubelet does.
-// doc: the row does not have the token that is not UTF-8.
-const rowUnreviewed = "a token over 16 KiB, with white space or control characters in it, or a JSON Web Token whose exp passed over ten minutes ago"
+const rowUnreviewed = "a token over 16 KiB, that is not UTF-8, with white space or control characters in it, or a JSON Web Token whose exp passed over ten minutes ago"
 
 // compareReviews compares what the kubelet and our server asked the API server, as the API server's audit log shows it:
 // each question that one of them asked, the other asked too, and everything about it is the same. How often a question

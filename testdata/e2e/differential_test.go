@@ -111,6 +111,9 @@ func (d *differentialPair) expected(ctx context.Context, r request) (want outcom
 		}
 	}
 	row = "none"
+	if changed, found := r.withoutSpaces(); found {
+		r, row = changed, rowUnreviewed
+	}
 	if r.method == http.MethodHead {
 		row = rowHead
 		r.method = http.MethodGet

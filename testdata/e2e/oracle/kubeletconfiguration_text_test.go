@@ -34,7 +34,7 @@ func whyOnlyKubelet(c *config.KubeletConfiguration, text []byte) string {
 		int64(c.Authorization.Webhook.CacheUnauthorizedTTL.Duration),
 	} {
 		if ttl < 0 {
-			return "doc: a negative time; not in the README"
+			return "a time in the configuration file that is negative"
 		}
 	}
 	return ""
@@ -46,7 +46,7 @@ var emptyTime = regexp.MustCompile(`(?i)"?cache(Un)?(authorized)?TTL"?: ?(null|"
 // whyOnlyWe says why the kubelet does not decode what we accept, or nothing.
 func whyOnlyWe(text []byte) string {
 	if emptyTime.Match(text) {
-		return "doc: a time that is null or empty is the default; not in the README"
+		return "a time in the configuration file that is null or empty"
 	}
 	return ""
 }

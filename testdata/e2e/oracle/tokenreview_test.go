@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
-	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
