@@ -31,7 +31,7 @@ func pluginMain(mode string) int {
 	}
 	switch mode {
 	case "fail":
-		fmt.Fprintf(os.Stderr, "no \x1b[1mluck\nwith %s\n%s", os.Getenv("PASSWORD"), strings.Repeat("x", 1<<20))
+		fmt.Fprintf(os.Stderr, "no \x1b[1mluck\nwith %s\n%s", os.Getenv("PASSWORD"), strings.Repeat("y", 1<<20))
 		return 3
 	case "flood":
 		for range 2 << 10 {
@@ -151,7 +151,7 @@ func TestPluginFailures(t *testing.T) {
 	certificate, err := json.Marshal(map[string]string{"clientCertificateData": "SECRET", "clientKeyData": "SECRET"})
 	must(t, err)
 	for _, test := range []struct{ name, mode, answer, want string }{
-		{"exit code", "fail", "", "exit status 3: no  [1mluck with [redacted] xxx"},
+		{"exit code", "fail", "", "exit status 3: no  [1mluck with [redacted] yyy"},
 		{"hint", "fail", "", "(Install it from the usual place)"},
 		{"too much", "flood", "", "it wrote more than 1048576 bytes"},
 		{"nothing", "", "", "did not write an ExecCredential in JSON"},
