@@ -1,0 +1,5 @@
+//go:build !linux
+
+package machine
+
+func (*Reader) space(string) *Space { return nil }
