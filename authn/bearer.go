@@ -50,7 +50,11 @@ func TokenUser(ctx context.Context, tokens TokenAuthenticator, token string) (*U
 // scheme is compared without regard to case, single spaces separate, and what
 // follows the token is ignored. Another scheme, or an empty token, is none.
 func HeaderToken(h http.Header) (token string, ok bool) {
-	scheme, rest, _ := strings.Cut(strings.TrimSpace(h.Get("Authorization")), " ")
+	values := h["Authorization"]
+	if len(values) == 0 {
+		return "", false
+	}
+	scheme, rest, _ := strings.Cut(strings.TrimSpace(values[0]), " ")
 	if !strings.EqualFold(scheme, "bearer") {
 		return "", false
 	}

@@ -50,7 +50,7 @@ func (a WebSocketProtocol) AuthenticateRequest(r *http.Request) (*UserInfo, bool
 // upgrade, and the other protocols joined by commas. An empty token without an
 // error is none; an error is a token that is malformed, or one too many.
 func WebSocketToken(h http.Header) (token, others string, err error) {
-	if !isWebSocket(h) {
+	if len(h[WebSocketProtocolHeader]) == 0 || !isWebSocket(h) {
 		return "", "", nil
 	}
 	var rest []string

@@ -2,7 +2,6 @@ package kubeletapi
 
 import (
 	"net/http"
-	"strings"
 
 	"kubeletauth/authn"
 	"kubeletauth/authz"
@@ -126,25 +125,36 @@ func fallsBackToProxy(path string) subresource {
 	return subProxy
 }
 
-// isSubpath reports whether path is registered or below it: byte by byte, and
-// only at the boundary of a segment (isSubpath of pkg/kubelet/server/auth.go).
-func isSubpath(path, registered string) bool {
-	registered = strings.TrimSuffix(registered, "/")
-	rest, ok := strings.CutPrefix(path, registered)
-	return ok && (rest == "" || rest[0] == '/')
+// isSubpath reports whether path is root, which has no slash at its end, or below
+// it: byte by byte, and only at the boundary of a segment (isSubpath of
+// pkg/kubelet/server/auth.go).
+func isSubpath(path, root string) bool {
+	return len(path) >= len(root) && path[:len(root)] == root && (len(path) == len(root) || path[len(root)] == '/')
 }
 
-// Attributes returns what user asks for with method on path, a decoded one, in
-// the order in which it is to be decided: the first that is allowed lets the
-// request pass. There is always at least one. Nothing but the table for
-// a.FineGrained and a.NodeName decides; the path need not be canonical.
-func (a *Auth) Attributes(user *authn.UserInfo, method, path string) []authz.Attributes {
-	q := newQuestion(method, path, a.FineGrained)
+// Attributes returns what user asks for with r, in the order in which it is to
+// be decided: the first that is allowed lets the request pass. There is always
+// at least one. Of r, only the method and the decoded path matter, unless
+// a.RequestAttributes looks at more; the path need not be canonical.
+func (a *Auth) Attributes(user *authn.UserInfo, r *http.Request) []authz.Attributes {
+	if a.RequestAttributes != nil {
+		own := a.RequestAttributes(r)
+		own.User = user
+		return []authz.Attributes{own}
+	}
+	q := newQuestion(r.Method, r.URL.Path, a.FineGrained)
 	var list []authz.Attributes
 	for _, s := range q.subresources[:q.count] {
-		list = append(list, a.attributes(user, q.verb, s, path))
+		list = append(list, a.attributes(user, q.verb, s, r.URL.Path))
 	}
 	return list
+}
+
+// NonResource is an [Auth.RequestAttributes] for roles with nonResourceURLs: a
+// request asks for its path, with the verb that its method has in the kubelet's
+// table.
+func NonResource(r *http.Request) authz.Attributes {
+	return authz.Attributes{Verb: verbOf(r.Method).String(), Path: r.URL.Path}
 }
 
 // attributes are those of GetRequestAttributes in pkg/kubelet/server/auth.go.

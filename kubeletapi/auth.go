@@ -2,14 +2,17 @@ package kubeletapi
 
 import (
 	"context"
+	"crypto/x509"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"strings"
+	"time"
 
 	"kubeletauth/authn"
 	"kubeletauth/authz"
+	"kubeletauth/kubeletapi/internal/reload"
 	"kubeletauth/kubeletapi/kubeclient"
 )
 
@@ -37,26 +40,33 @@ type Auth struct {
 	// one, and then for proxy, in place of the page's table.
 	FineGrained bool
 
+	// RequestAttributes, if set, tells what a request asks for in place of the
+	// kubelet's table; the user is added to it. It sees each request that somebody
+	// sent, at the same time as others, and must not change it. NonResource is one.
+	RequestAttributes func(r *http.Request) authz.Attributes
+
 	// Logger is told of each refusal: at level info what the client did, at
 	// level error what failed here. Nil is slog.Default().
 	Logger *slog.Logger
 
+	clock      clock
 	identities *identities
 	memory     *memory
 	metrics    *metrics
 	client     *kubeclient.Client // that New made
+	clientCA   *reload.Value[*x509.CertPool]
+	lastReview probe
 }
 
 // RefusedError is why a request does not pass. What the client may know is in
 // Message; the rest is for the log, and holds no token.
 type RefusedError struct {
-	Code    int    // 400, 401, 403 or 500
-	Message string // the body of the answer
-	User    string // the user's name, if it is known
-	Verb    string // what was asked for, if that was looked at
+	Code    int             // 400, 401, 403 or 500
+	Message string          // the body of the answer
+	User    *authn.UserInfo // who asks, if that is known
 
-	// Subresources are those that were asked for in vain.
-	Subresources []string
+	// Attributes are those that were asked for in vain, in that order.
+	Attributes []authz.Attributes
 	// Reason is the authorizer's, for the last of them. It may be empty.
 	Reason string
 	// Err is what went wrong, or nil where nothing did.
@@ -107,49 +117,56 @@ func (a *Auth) Check(r *http.Request) (*authn.UserInfo, error) {
 //
 // A path with doubled slashes or dot segments gets the redirect that
 // [http.ServeMux] gives; one with an encoded slash or dot segment, with a
-// backslash or with a NUL gets 400. next finds the user with [authn.UserFrom]
-// and does not see the token that was accepted.
+// backslash or with a NUL gets 400. The request that passes is changed in place,
+// and not copied: next finds the user with [authn.UserFrom] and does not see the
+// token that was accepted.
 func (a *Auth) Handler(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		served := a.metrics.serve(r)
-		defer served.done()
-		clean, err := canonicalPath(r)
-		switch {
-		case err != nil:
-			a.refuse(w, r, badRequest(err))
-			return
-		case clean != "":
-			redirect(w, r, clean)
-			return
-		}
-		user, found, refused := a.check(r)
-		if refused != nil {
-			a.refuse(w, r, refused)
-			return
-		}
-		hideCredential(r.Header, found)
-		next.ServeHTTP(w, r.WithContext(authn.WithUser(r.Context(), user)))
-	})
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { a.serve(w, r, next) })
+}
+
+func (a *Auth) serve(w http.ResponseWriter, r *http.Request, next http.Handler) {
+	served := a.metrics.serve(r)
+	defer served.done()
+	clean, err := canonicalPath(r)
+	switch {
+	case err != nil:
+		a.refuse(w, r, badRequest(err))
+		return
+	case clean != "":
+		redirect(w, r, clean)
+		return
+	}
+	user, found, refused := a.check(r)
+	if refused != nil {
+		a.refuse(w, r, refused)
+		return
+	}
+	hideCredential(r.Header, found)
+	*r = *r.WithContext(authn.WithUser(r.Context(), user)) // one small allocation
+	next.ServeHTTP(w, r)
 }
 
 // check is the two questions, in their order.
 func (a *Auth) check(r *http.Request) (*authn.UserInfo, credential, *RefusedError) {
-	id, found, err := a.identify(r)
+	h := a.clock.horizon()
+	id, found, err := a.identify(r, h)
 	if err != nil || id == nil || id.user == nil || id.user.Username == "" {
 		return nil, 0, &RefusedError{Code: http.StatusUnauthorized, Message: "Unauthorized", Err: err}
 	}
-	q := newQuestion(r.Method, r.URL.Path, a.FineGrained)
-	if refused := a.authorize(r, id, q); refused != nil {
-		return nil, 0, refused
+	switch {
+	case a.Authorizer == authz.AlwaysAllow{}:
+		return id.user, found, nil
+	case a.RequestAttributes != nil:
+		return id.user, found, a.authorizeOwn(r, id, h)
 	}
-	return id.user, found, nil
+	return id.user, found, a.authorize(r, id, h)
 }
 
-func (a *Auth) identify(r *http.Request) (*identity, credential, error) {
+func (a *Auth) identify(r *http.Request, h time.Time) (*identity, credential, error) {
 	switch {
 	case a.Authenticator != nil:
 	case a.identities != nil:
-		return a.identities.identify(r)
+		return a.identities.identify(r, h)
 	default:
 		return nil, credentialNone, nil
 	}
@@ -163,42 +180,68 @@ func (a *Auth) identify(r *http.Request) (*identity, credential, error) {
 // authorize asks for one subresource after the other until one is allowed. An
 // error ends the search; a denial does not, however explicit it is
 // (InstallAuthFilter of pkg/kubelet/server/server.go).
-func (a *Auth) authorize(r *http.Request, id *identity, q question) *RefusedError {
-	var last decision
+func (a *Auth) authorize(r *http.Request, id *identity, h time.Time) *RefusedError {
+	q, reason := newQuestion(r.Method, r.URL.Path, a.FineGrained), ""
 	for i, s := range q.subresources[:q.count] {
-		d, err := a.decide(r, id, q.verb, s)
-		if err != nil {
-			return a.refused(id, q, i+1, last, err)
-		}
-		if d.Decision == authz.DecisionAllow {
+		d, err := a.decide(r, id, q.verb, s, h)
+		switch {
+		case err != nil:
+			return refused(a.Attributes(id.user, r)[:i+1], reason, err)
+		case d.Decision == authz.DecisionAllow:
 			return nil
 		}
-		last = d
+		reason = d.reason
 	}
-	return a.refused(id, q, int(q.count), last, nil)
+	return refused(a.Attributes(id.user, r), reason, nil)
 }
 
-func (a *Auth) decide(r *http.Request, id *identity, v verb, s subresource) (decision, error) {
-	switch {
-	case a.Authorizer == nil:
-		return decision{}, nil
-	case a.memory == nil || id.decisions == nil:
+func (a *Auth) decide(r *http.Request, id *identity, v verb, s subresource, h time.Time) (*decision, error) {
+	if a.memory == nil || id.decisions == nil {
 		return a.ask(r.Context(), a.attributes(id.user, v, s, r.URL.Path))
 	}
-	if d := id.decisions[v][s].inForce(); d != nil {
-		return *d, nil
+	if d := id.decisions[v][s].Load(); d != nil && d.fresh(h) {
+		return d, nil
 	}
-	return a.memory.review(r.Context(), asked{id.decisions, v, s}, func(ctx context.Context) (decision, error) {
+	return a.memory.decide(r.Context(), asked{about: id.decisions, verb: v, subresource: s}, func(ctx context.Context) (*decision, error) {
 		return a.ask(ctx, a.attributes(id.user, v, s, "")) // what is remembered must not depend on the path
 	})
 }
 
-func (a *Auth) ask(ctx context.Context, attributes authz.Attributes) (decision, error) {
+// authorizeOwn asks for the attributes of RequestAttributes.
+func (a *Auth) authorizeOwn(r *http.Request, id *identity, h time.Time) *RefusedError {
+	attributes := a.RequestAttributes(r)
+	attributes.User = id.user
+	d, err := a.decideOwn(r.Context(), id, &attributes, h)
+	switch {
+	case err != nil:
+		return refused([]authz.Attributes{attributes}, "", err)
+	case d.Decision == authz.DecisionAllow:
+		return nil
+	}
+	return refused([]authz.Attributes{attributes}, d.reason, nil)
+}
+
+func (a *Auth) decideOwn(ctx context.Context, id *identity, attributes *authz.Attributes, h time.Time) (*decision, error) {
+	q, ok := askedOwn(id.decisions, attributes)
+	if a.memory == nil || !ok {
+		return a.ask(ctx, *attributes)
+	}
+	if d := a.memory.known(&q, h); d != nil && d.fresh(h) {
+		return d, nil
+	}
+	copied := *attributes // here, so that only those who wait pay for it
+	return a.memory.decide(ctx, q, func(ctx context.Context) (*decision, error) { return a.ask(ctx, copied) })
+}
+
+func (a *Auth) ask(ctx context.Context, attributes authz.Attributes) (*decision, error) {
+	if a.Authorizer == nil {
+		return &decision{}, nil
+	}
 	d, reason, err := a.Authorizer.Authorize(ctx, attributes)
 	if err != nil {
-		return decision{}, err
+		return nil, err
 	}
-	return decision{Decision: d, reason: clip(reason)}, nil
+	return &decision{Decision: d, reason: clip(reason)}, nil
 }
 
 // clip bounds what others say, for memory and for the log.
@@ -210,21 +253,32 @@ func clip(text string) string {
 	return strings.ToValidUTF8(text[:most], "") + "..."
 }
 
-// refused is the error for a user to whom none of the subresources asked for so
-// far was allowed, or about whom asking for the last one failed.
-func (a *Auth) refused(id *identity, q question, asked int, last decision, err error) *RefusedError {
-	e := &RefusedError{User: id.user.Username, Verb: q.verb.String(), Reason: last.reason, Err: err}
-	for _, s := range q.subresources[:asked] {
-		e.Subresources = append(e.Subresources, s.String())
+// refused is the error for a user to whom none of what was asked for so far was
+// allowed, or about whom asking for the last of it failed.
+func refused(asked []authz.Attributes, reason string, err error) *RefusedError {
+	last := asked[len(asked)-1]
+	e := &RefusedError{Code: http.StatusForbidden, User: last.User, Attributes: asked, Reason: reason, Err: err}
+	what := fmt.Sprintf("user=%s, verb=%s", last.User.Username, last.Verb)
+	switch {
+	case last.Resource == "":
+		what += fmt.Sprintf(", path=%q", clip(last.Path))
+	case err != nil:
+		what += fmt.Sprintf(", resource=%s, subresource=%s", last.Resource, last.Subresource)
+	default:
+		what += fmt.Sprintf(", resource=%s, subresource(s)=%v", last.Resource, subresources(asked))
 	}
+	e.Message = "Forbidden (" + what + ")\n"
 	if err != nil {
-		e.Code = http.StatusInternalServerError
-		e.Message = fmt.Sprintf("Authorization error (user=%s, verb=%s, resource=nodes, subresource=%s)", e.User, e.Verb, e.Subresources[asked-1])
-		return e
+		e.Code, e.Message = http.StatusInternalServerError, "Authorization error ("+what+")"
 	}
-	e.Code = http.StatusForbidden
-	e.Message = fmt.Sprintf("Forbidden (user=%s, verb=%s, resource=nodes, subresource(s)=%v)\n", e.User, e.Verb, e.Subresources)
 	return e
+}
+
+func subresources(asked []authz.Attributes) (list []string) {
+	for _, a := range asked {
+		list = append(list, a.Subresource)
+	}
+	return list
 }
 
 func badRequest(err error) *RefusedError {
@@ -261,8 +315,8 @@ func (a *Auth) log(r *http.Request, e *RefusedError) {
 		return
 	}
 	attrs := []slog.Attr{slog.String("remote", r.RemoteAddr), slog.String("method", clip(r.Method)), slog.String("path", clip(r.URL.Path))}
-	if e.User != "" {
-		attrs = append(attrs, slog.String("user", clip(e.User)), slog.String("verb", e.Verb), slog.Any("subresources", e.Subresources), slog.String("reason", e.Reason))
+	if e.User != nil {
+		attrs = append(attrs, slog.String("user", clip(e.User.Username)), slog.String("verb", e.Attributes[0].Verb), slog.Any("subresources", subresources(e.Attributes)), slog.String("reason", e.Reason))
 	}
 	if e.Err != nil {
 		attrs = append(attrs, slog.String("err", clip(e.Err.Error())))

@@ -39,9 +39,10 @@ func hotPaths(t testing.TB) map[string]func() error {
 	if err := os.WriteFile(file, ca.PEM(), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	newAuth := func(mode string) *Auth {
+	newAuth := func(mode, attributes string) *Auth {
 		auth, err := New(Config{
-			AnonymousAuth: true, ClientCAFile: file, AuthenticationTokenWebhook: true, AuthorizationMode: mode,
+			RequestAttributes: attributes,
+			AnonymousAuth:     true, ClientCAFile: file, AuthenticationTokenWebhook: true, AuthorizationMode: mode,
 			HostnameOverride: "n1", TokenReviewer: agreeable{}, AccessReviewer: agreeable{}, Logger: slog.New(slog.DiscardHandler),
 		})
 		if err != nil {
@@ -49,7 +50,7 @@ func hotPaths(t testing.TB) map[string]func() error {
 		}
 		return auth
 	}
-	webhook, allow := newAuth(ModeWebhook), newAuth(ModeAlwaysAllow)
+	webhook, allow := newAuth(ModeWebhook, ""), newAuth(ModeAlwaysAllow, "")
 	anonymous := httptest.NewRequest("GET", "/metrics", nil)
 	token := httptest.NewRequest("GET", "/metrics", nil)
 	token.Header.Set("Authorization", "Bearer "+strings.Repeat("t", 1024))
@@ -74,6 +75,7 @@ func hotPaths(t testing.TB) map[string]func() error {
 		"certificate/connection":  check(webhook, connected(certificate)),
 		"anonymous/Webhook":       check(webhook, anonymous),
 		"anonymous/AlwaysAllow":   check(allow, anonymous),
+		"anonymous/nonresource":   check(newAuth(ModeWebhook, AttributesNonResource), anonymous),
 	}
 }
 
@@ -106,5 +108,30 @@ func BenchmarkAttributes(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		newQuestion("GET", "/metrics/cadvisor", true)
+	}
+}
+
+// The filter around a handler costs one allocation, in which the user is.
+func TestHandlerAllocatesOnce(t *testing.T) {
+	auth, err := New(Config{AuthenticationTokenWebhook: true, AuthorizationMode: ModeWebhook, HostnameOverride: "n1", TokenReviewer: agreeable{}, AccessReviewer: agreeable{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer auth.Close()
+	passed := 0
+	handler := auth.Handler(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if user, ok := authn.UserFrom(r.Context()); ok && user.Username != "" && len(r.Header) == 0 {
+			passed++
+		}
+	}))
+	first := httptest.NewRequest("GET", "/metrics", nil)
+	credential := []string{"Bearer " + strings.Repeat("t", 1024)}
+	w, r := httptest.NewRecorder(), new(http.Request)
+	if n := testing.AllocsPerRun(100, func() {
+		*r = *first
+		r.Header["Authorization"] = credential
+		handler.ServeHTTP(w, r)
+	}); n != 1 || passed != 101 {
+		t.Errorf("%v allocations, %d of 101 requests passed", n, passed)
 	}
 }

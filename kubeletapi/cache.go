@@ -11,11 +11,9 @@ import (
 	"maps"
 	"net/http"
 	"slices"
-	"sync/atomic"
 	"time"
 
 	"kubeletauth/authn"
-	"kubeletauth/authz"
 	"kubeletauth/kubeletapi/internal/ttlcache"
 )
 
@@ -25,46 +23,29 @@ const (
 	maxIdentities = 8192 // certificates and tokens, each
 	maxUsers      = 8192
 	maxRefused    = 4096
+	maxOwn        = 8192    // decisions about attributes outside of the table
+	maxOwnBytes   = 1 << 10 // of such attributes; longer ones are not remembered
 
 	refusedTTL    = 10 * time.Second
 	reviewTimeout = 10 * time.Second
 )
 
 // identity is who a credential turned out to be, and what is known of what that
-// user may do. It is immutable but for the decisions.
+// user may do. It is immutable but for its term and the decisions.
 type identity struct {
+	term
 	user      *authn.UserInfo
 	roots     *x509.CertPool // that the certificate was verified with; nil for others
-	expires   time.Time      // when the credential is to be looked at again
-	notAfter  time.Time      // the credential's own end, by the node's clock; zero for none
+	notAfter  time.Time      // a token's own end, by the node's clock; zero for none
 	decisions *decisions     // nil where none are kept
 }
 
-// inForce reports whether the credential need not be looked at again.
+func (id *identity) fresh(h time.Time) bool {
+	return id.term.fresh(h) && (id.notAfter.IsZero() || h.Before(id.notAfter))
+}
+
 func (id *identity) inForce(now time.Time) bool {
-	return now.Before(id.expires) && (id.notAfter.IsZero() || now.Before(id.notAfter))
-}
-
-// decisions are those about one user, by verb and subresource. Users who are
-// equal in all fields share them, whatever their credentials, as they share
-// the cache entries of the kubelet's webhook.
-type decisions [verbCount][subresourceCount]remembered
-
-type remembered struct{ atomic.Pointer[decision] }
-
-// inForce returns the decision if there is one that has not expired.
-func (m *remembered) inForce() *decision {
-	if d := m.Load(); d != nil && !time.Now().After(d.expires) {
-		return d
-	}
-	return nil
-}
-
-// decision is one answer, in force until expires.
-type decision struct {
-	authz.Decision
-	reason  string
-	expires time.Time
+	return id.term.inForce(now) && (id.notAfter.IsZero() || now.Before(id.notAfter))
 }
 
 // identities finds the identity of a request in the order of the kubelet:
@@ -73,8 +54,8 @@ type decision struct {
 // of a certificate until the chain or the roots change, of a token for a TTL
 // and never beyond its exp.
 type identities struct {
-	roots     func() *x509.CertPool    // nil: certificates are off
-	tokens    authn.TokenAuthenticator // nil: tokens are off
+	roots     func(now time.Time) *x509.CertPool // nil: certificates are off
+	tokens    authn.TokenAuthenticator           // nil: tokens are off
 	tokenTTL  time.Duration
 	anonymous *identity     // nil: anonymous requests are off
 	userTTL   time.Duration // how long a user is kept; zero where decisions are not
@@ -108,16 +89,16 @@ const (
 // identify returns the identity behind r, or nil without an error if nothing
 // has an opinion. As in authn.Union, an error does not stop the search for
 // another credential, and stops the request from being anonymous.
-func (c *identities) identify(r *http.Request) (*identity, credential, error) {
-	id, certificateErr := c.certificate(r)
+func (c *identities) identify(r *http.Request, h time.Time) (*identity, credential, error) {
+	id, certificateErr := c.certificate(r, h)
 	if id != nil {
 		return id, credentialCertificate, nil
 	}
-	id, headerErr := c.header(r)
+	id, headerErr := c.header(r, h)
 	if id != nil {
 		return id, credentialHeader, nil
 	}
-	id, webSocketErr := c.webSocket(r)
+	id, webSocketErr := c.webSocket(r, h)
 	if id != nil {
 		return id, credentialWebSocket, nil
 	}
@@ -127,20 +108,21 @@ func (c *identities) identify(r *http.Request) (*identity, credential, error) {
 	return c.anonymous, credentialNone, nil
 }
 
-func (c *identities) certificate(r *http.Request) (*identity, error) {
+func (c *identities) certificate(r *http.Request, h time.Time) (*identity, error) {
 	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 || c.roots == nil {
 		return nil, nil
 	}
-	roots := c.roots()
+	roots := c.roots(h)
 	if roots == nil {
 		return nil, nil
 	}
-	now, leaf, last := time.Now(), r.TLS.PeerCertificates[0], slotOf(r.Context())
-	if id := last.certificate(leaf, roots, now); id != nil {
+	leaf, last := r.TLS.PeerCertificates[0], slotOf(r.Context())
+	if id := last.certificate(leaf, roots, h); id != nil {
 		return id, nil
 	}
+	now := time.Now()
 	id, err := c.chain(r.TLS.PeerCertificates, roots, now)
-	last.remember(leaf, "", id, now)
+	last.remember(sighting{leaf: leaf, id: id}, now)
 	return id, err
 }
 
@@ -164,7 +146,8 @@ func (c *identities) chain(chain []*x509.Certificate, roots *x509.CertPool, now 
 		return nil, err
 	}
 	id := c.newIdentity(user, now)
-	id.roots, id.expires, id.notAfter = roots, notAfter, notAfter
+	id.roots = roots
+	id.beginFixed(notAfter)
 	c.byCertificate.Put(key, id, now, notAfter)
 	return id, nil
 }
@@ -183,18 +166,26 @@ func chainKey(chain []*x509.Certificate) ttlcache.Key {
 	return key
 }
 
-func (c *identities) header(r *http.Request) (*identity, error) {
-	if c.tokens == nil {
+func (c *identities) header(r *http.Request, h time.Time) (*identity, error) {
+	values := r.Header["Authorization"]
+	if c.tokens == nil || len(values) == 0 {
 		return nil, nil
+	}
+	last := slotOf(r.Context())
+	if id := last.header(values[0], h); id != nil {
+		c.metrics.tokenKnown()
+		return id, nil
 	}
 	token, ok := authn.HeaderToken(r.Header)
 	if !ok {
 		return nil, nil
 	}
-	return c.token(r.Context(), token)
+	id, err := c.token(r.Context(), token, h)
+	last.remember(sighting{header: values[0], id: id}, h)
+	return id, err
 }
 
-func (c *identities) webSocket(r *http.Request) (*identity, error) {
+func (c *identities) webSocket(r *http.Request, h time.Time) (*identity, error) {
 	if c.tokens == nil {
 		return nil, nil
 	}
@@ -202,22 +193,26 @@ func (c *identities) webSocket(r *http.Request) (*identity, error) {
 	if token == "" || err != nil {
 		return nil, err
 	}
-	return c.token(r.Context(), token)
+	return c.token(r.Context(), token, h)
 }
 
-func (c *identities) token(ctx context.Context, token string) (*identity, error) {
-	start, last := time.Now(), slotOf(ctx)
-	if id := last.forToken(token, start); id != nil {
-		c.metrics.tokenRequest(true, 0)
+func (c *identities) token(ctx context.Context, token string, h time.Time) (*identity, error) {
+	key := tokenKey(token)
+	if id, ok := c.byToken.Get(key, h); ok && id.fresh(h) {
+		c.metrics.tokenKnown()
 		return id, nil
 	}
-	key := tokenKey(token)
-	id, err, hit := c.remembered(key, start)
-	if !hit {
+	start := time.Now()
+	id, err, known := c.remembered(key, start)
+	if !known {
 		id, err = c.await(ctx, key, token)
+		c.metrics.tokenAsked(time.Since(start))
+		return id, err
 	}
-	c.metrics.tokenRequest(hit, time.Since(start))
-	last.remember(nil, token, id, start)
+	if id != nil && id.renew(start) {
+		c.reviews.Start(key, func(ctx context.Context) (*identity, error) { return c.review(ctx, key, token, id) })
+	}
+	c.metrics.tokenKnown()
 	return id, err
 }
 
@@ -228,7 +223,7 @@ func (c *identities) await(ctx context.Context, key ttlcache.Key, token string) 
 		if id, err, ok := c.remembered(key, time.Now()); ok {
 			return id, err
 		}
-		return c.review(ctx, key, token)
+		return c.review(ctx, key, token, nil)
 	})
 }
 
@@ -246,8 +241,9 @@ func (c *identities) remembered(key ttlcache.Key, now time.Time) (*identity, err
 	return nil, err, ok
 }
 
-// review asks about a token and remembers the answer. A failure is no answer.
-func (c *identities) review(ctx context.Context, key ttlcache.Key, token string) (*identity, error) {
+// review asks about a token and remembers the answer; if it is a refusal, it
+// takes back what was said before. A failure is no answer.
+func (c *identities) review(ctx context.Context, key ttlcache.Key, token string, before *identity) (*identity, error) {
 	done := c.metrics.tokenFetch()
 	user, err := authn.TokenUser(ctx, c.tokens, token)
 	done(err)
@@ -257,17 +253,20 @@ func (c *identities) review(ctx context.Context, key ttlcache.Key, token string)
 	case authn.IsRefusal(err):
 		err = &authn.InvalidTokenError{Reason: clip(err.Error())}
 		c.refusedTokens.Put(key, err, now, now.Add(min(refusedTTL, c.tokenTTL)))
+		if before != nil {
+			before.end()
+		}
 		return nil, err
 	default:
 		c.logger.Error("Failed to make webhook authenticator request", "err", clip(err.Error()))
 		return nil, err
 	}
 	id := c.newIdentity(user, now)
-	id.expires = now.Add(c.tokenTTL)
+	id.begin(now, max(c.tokenTTL, 0))
 	if exp, ok := authn.TokenExpiry(token); ok {
 		id.notAfter = exp
-		if exp.Before(id.expires) {
-			id.expires = now.Add(exp.Sub(now))
+		if left := exp.Sub(now); left <= c.tokenTTL { // there will be nothing to renew
+			id.beginFixed(now.Add(left))
 		}
 	}
 	c.byToken.Put(key, id, now, id.expires)
@@ -310,42 +309,4 @@ func writeStrings(h hash.Hash, list ...string) {
 		b = append(b, s...)
 	}
 	h.Write(b)
-}
-
-// memory keeps what an Authorizer said, and asks it each question once.
-type memory struct {
-	authorizedTTL, unauthorizedTTL time.Duration // zero and less: not kept
-	logger                         *slog.Logger
-	reviews                        ttlcache.Group[asked, decision]
-}
-
-// asked names a review under way.
-type asked struct {
-	about *decisions
-	verb
-	subresource
-}
-
-// review asks and keeps the answer. An error is no answer.
-func (m *memory) review(ctx context.Context, q asked, ask func(context.Context) (decision, error)) (decision, error) {
-	place := &q.about[q.verb][q.subresource]
-	return m.reviews.Do(ctx, q, func(ctx context.Context) (decision, error) {
-		if d := place.inForce(); d != nil {
-			return *d, nil
-		}
-		d, err := ask(ctx)
-		if err != nil {
-			m.logger.Error("Failed to make webhook authorizer request", "err", clip(err.Error()))
-			return decision{}, err
-		}
-		ttl := m.unauthorizedTTL
-		if d.Decision == authz.DecisionAllow {
-			ttl = m.authorizedTTL
-		}
-		if ttl > 0 {
-			d.expires = time.Now().Add(ttl)
-			place.Store(&d)
-		}
-		return d, nil
-	})
 }

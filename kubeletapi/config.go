@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"log/slog"
 	"os"
 	"strings"
@@ -21,13 +22,18 @@ const (
 	ModeWebhook     = "Webhook"
 )
 
+// The values of [Config.RequestAttributes].
+const (
+	AttributesKubelet     = "kubelet"     // a verb on a subresource of the node
+	AttributesNonResource = "nonresource" // a method on a path
+)
+
 // Config is what the kubelet's flags and its configuration file say of its
-// endpoint, under the names of the flags; flags.go has the table of both. Of
-// a duration or a number, zero is the kubelet's default and negative is off.
+// endpoint, under the names of the flags. Of a duration or a number, zero is the
+// kubelet's default and negative is off.
 //
 // The zero Config lets nobody in, and [New] refuses it: a program has to say
-// which mode it wants. [ParseFlags] starts from the kubelet's defaults for
-// flags, or for a configuration file if there is one.
+// which mode it wants. Package options makes one of a command line.
 type Config struct {
 	// Authentication. Client certificates are on if ClientCAFile names a
 	// bundle, tokens if AuthenticationTokenWebhook is set.
@@ -41,6 +47,7 @@ type Config struct {
 	AuthorizationMode                        string
 	AuthorizationWebhookCacheAuthorizedTTL   time.Duration // 0 is 5 minutes
 	AuthorizationWebhookCacheUnauthorizedTTL time.Duration // 0 is 30 seconds
+	RequestAttributes                        string        // empty is AttributesKubelet
 	FeatureGates                             map[string]bool
 
 	// HostnameOverride is the node's name, in place of the host's. Either is
@@ -72,14 +79,14 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// fineGrainedGate is the one feature gate that this package has.
-const fineGrainedGate = "KubeletFineGrainedAuthz"
+// FineGrainedGate is the one feature gate that [Config.FeatureGates] may have.
+const FineGrainedGate = "KubeletFineGrainedAuthz"
 
 // New returns the filter that cfg describes. It reads the files that cfg names,
 // and returns an error that names the flag and the file if one does not do. It
 // does not contact the API server, which may come up later.
 func New(cfg Config) (*Auth, error) {
-	if err := cmp.Or(cfg.checkMode(), cfg.checkGates()); err != nil {
+	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
 	name, err := cfg.nodeName()
@@ -87,11 +94,14 @@ func New(cfg Config) (*Auth, error) {
 		return nil, err
 	}
 	m := newMetrics()
-	auth := &Auth{NodeName: name, FineGrained: cfg.FeatureGates[fineGrainedGate], Logger: cfg.Logger, metrics: m}
+	auth := &Auth{NodeName: name, FineGrained: cfg.FeatureGates[FineGrainedGate], Logger: cfg.Logger, metrics: m}
 	if auth.client, err = cfg.useClient(m); err != nil {
 		return nil, err
 	}
 	cfg.setAuthorizer(auth)
+	if cfg.RequestAttributes == AttributesNonResource {
+		auth.RequestAttributes = NonResource
+	}
 	if err := cfg.setIdentities(auth); err != nil {
 		return nil, err
 	}
@@ -149,6 +159,13 @@ func (cfg *Config) useClient(m *metrics) (*kubeclient.Client, error) {
 	return client, nil
 }
 
+// Validate returns an error that names the flag of a value that cannot be used,
+// as far as that shows without reading a file.
+func (cfg *Config) Validate() error {
+	_, err := cfg.tlsConfig()
+	return cmp.Or(err, cfg.checkGates(), cfg.checkMode(), cfg.checkAttributes())
+}
+
 func (cfg *Config) checkMode() error {
 	switch cfg.AuthorizationMode {
 	case ModeAlwaysAllow, ModeWebhook:
@@ -159,10 +176,18 @@ func (cfg *Config) checkMode() error {
 	return fmt.Errorf("unknown authorization mode %s (--authorization-mode is Webhook or AlwaysAllow)", cfg.AuthorizationMode)
 }
 
+func (cfg *Config) checkAttributes() error {
+	switch cfg.RequestAttributes {
+	case "", AttributesKubelet, AttributesNonResource:
+		return nil
+	}
+	return fmt.Errorf("--request-attributes %q: must be kubelet or nonresource", cfg.RequestAttributes)
+}
+
 func (cfg *Config) checkGates() error {
 	for name := range cfg.FeatureGates {
-		if name != fineGrainedGate {
-			return fmt.Errorf("--feature-gates: unknown feature gate %s (there is %s)", name, fineGrainedGate)
+		if name != FineGrainedGate {
+			return fmt.Errorf("--feature-gates: unknown feature gate %s (there is %s)", name, FineGrainedGate)
 		}
 	}
 	return nil
@@ -179,6 +204,8 @@ func (cfg *Config) setAuthorizer(auth *Auth) {
 		authorizedTTL:   orDefault(cfg.AuthorizationWebhookCacheAuthorizedTTL, 5*time.Minute),
 		unauthorizedTTL: orDefault(cfg.AuthorizationWebhookCacheUnauthorizedTTL, 30*time.Second),
 		logger:          cfg.logger(),
+		seed:            maphash.MakeSeed(),
+		others:          ttlcache.NewTable[*answer](maxOwn),
 	}
 	auth.memory.reviews.Timeout = reviewTimeout
 }
@@ -207,7 +234,7 @@ func (cfg *Config) setIdentities(auth *Auth) error {
 		if err != nil {
 			return fmt.Errorf("--client-ca-file: %w", err)
 		}
-		ids.roots = ca.Get
+		ids.roots, auth.clientCA = ca.GetAt, ca
 	}
 	if cfg.AnonymousAuth {
 		user, _, _ := authn.Anonymous{}.AuthenticateRequest(nil)

@@ -63,7 +63,7 @@ func (onlyMetrics) Authorize(_ context.Context, a authz.Attributes) (authz.Decis
 // What a request would ask for, in the kubelet's own table.
 func ExampleAuth_Attributes() {
 	auth := &kubeletapi.Auth{NodeName: "n1", FineGrained: true}
-	for _, a := range auth.Attributes(&authn.UserInfo{Username: "jane"}, "GET", "/pods") {
+	for _, a := range auth.Attributes(&authn.UserInfo{Username: "jane"}, httptest.NewRequest("GET", "/pods", nil)) {
 		fmt.Println(a.Verb, a.Resource+"/"+a.Subresource, a.Name)
 	}
 	// Output:

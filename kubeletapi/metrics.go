@@ -145,13 +145,16 @@ func rootPath(path string) string {
 	return root
 }
 
-func (m *metrics) tokenRequest(hit bool, d time.Duration) {
-	switch {
-	case m == nil:
-	case hit:
+// tokenKnown counts a token whose answer was known. That takes no time.
+func (m *metrics) tokenKnown() {
+	if m != nil {
 		m.tokenHit.Inc()
-		m.tokenHitTime.Observe(d.Seconds())
-	default:
+		m.tokenHitTime.Observe(0)
+	}
+}
+
+func (m *metrics) tokenAsked(d time.Duration) {
+	if m != nil {
 		m.tokenMiss.Inc()
 		m.tokenMissTime.Observe(d.Seconds())
 	}

@@ -1,7 +1,6 @@
 package kubeletapi
 
 import (
-	"fmt"
 	"os"
 	"regexp"
 	"strings"
@@ -15,27 +14,6 @@ func readme(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return string(content)
-}
-
-// The README's table of flags is the table that flags are parsed by.
-func TestReadmeFlags(t *testing.T) {
-	text := readme(t)
-	flags, file := flagDefaults(), fileDefaults()
-	withFile := file.settings()
-	var rows []string
-	for i, group := range flags.settings() {
-		for j, s := range group.Settings {
-			name := s.Flag
-			if name != "" {
-				name = "--" + name
-			}
-			row := fmt.Sprintf("| %s | %s | %s | %s |", name, s.Field, s, withFile[i].Settings[j])
-			rows = append(rows, strings.ReplaceAll(row, "  ", " "))
-		}
-	}
-	if want := strings.Join(rows, "\n") + "\n"; !strings.Contains(text, want) {
-		t.Errorf("the README's table of flags should be:\n%s", want)
-	}
 }
 
 // The README's and the package comment's tables are what the code does.

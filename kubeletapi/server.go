@@ -2,6 +2,7 @@ package kubeletapi
 
 import (
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"log"
@@ -10,6 +11,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -43,6 +45,8 @@ type Server struct {
 
 	// Ready, if set, is called with the address once connections are taken.
 	Ready func(net.Addr)
+
+	certificate atomic.Pointer[func(*tls.ClientHelloInfo) (*tls.Certificate, error)] // that it serves with
 }
 
 // ListenAndServe serves on Config's address and port until ctx ends; see Serve.
@@ -112,9 +116,10 @@ func (s *Server) httpServer() (*http.Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.certificate.Store(&config.GetCertificate)
 	var roots func() *x509.CertPool
-	if auth.identities != nil {
-		roots = auth.identities.roots
+	if auth.identities != nil && auth.identities.roots != nil {
+		roots = func() *x509.CertPool { return auth.identities.roots(time.Now()) }
 	}
 	handler := s.Handler
 	if handler == nil {

@@ -19,12 +19,12 @@ type slot struct {
 	last atomic.Pointer[sighting]
 }
 
-// sighting is a credential, of which one of leaf and token is set, and whose it
+// sighting is a credential, of which one of leaf and header is set, and whose it
 // is.
 type sighting struct {
-	leaf  *x509.Certificate
-	token string
-	id    *identity
+	leaf   *x509.Certificate
+	header string // Authorization, with the token in it
+	id     *identity
 }
 
 type slotKey struct{}
@@ -42,22 +42,22 @@ func slotOf(ctx context.Context) *slot {
 }
 
 // certificate returns the identity of the connection's own certificate.
-func (s *slot) certificate(leaf *x509.Certificate, roots *x509.CertPool, now time.Time) *identity {
+func (s *slot) certificate(leaf *x509.Certificate, roots *x509.CertPool, h time.Time) *identity {
 	if s == nil {
 		return nil
 	}
-	if last := s.last.Load(); last != nil && last.leaf == leaf && last.id.roots == roots && last.id.inForce(now) {
+	if last := s.last.Load(); last != nil && last.leaf == leaf && last.id.roots == roots && last.id.fresh(h) {
 		return last.id
 	}
 	return nil
 }
 
-// forToken returns the identity of a token.
-func (s *slot) forToken(token string, now time.Time) *identity {
+// header returns the identity of a token, by the whole header that it is in.
+func (s *slot) header(header string, h time.Time) *identity {
 	if s == nil {
 		return nil
 	}
-	if last := s.last.Load(); last != nil && last.leaf == nil && last.token == token && last.id.inForce(now) {
+	if last := s.last.Load(); last != nil && last.leaf == nil && last.header == header && last.id.fresh(h) {
 		return last.id
 	}
 	return nil
@@ -65,14 +65,16 @@ func (s *slot) forToken(token string, now time.Time) *identity {
 
 // remember makes a credential the one of this connection, unless another is
 // that already: where many tokens share a connection, they do not push each
-// other out. The token is copied: as it comes, it may be a part of a much longer
-// header.
-func (s *slot) remember(leaf *x509.Certificate, token string, id *identity, now time.Time) {
-	if s == nil || id == nil {
+// other out. Of a header much longer than a token, nothing is kept.
+func (s *slot) remember(seen sighting, now time.Time) {
+	if s == nil || seen.id == nil || len(seen.header) > maxSlotBytes {
 		return
 	}
 	last := s.last.Load()
-	if last == nil || !last.id.inForce(now) || leaf != nil && last.leaf == leaf {
-		s.last.Store(&sighting{leaf, strings.Clone(token), id})
+	if last == nil || !last.id.inForce(now) || last.leaf == seen.leaf && last.header == seen.header {
+		header := strings.Clone(seen.header) // which may be a part of something longer
+		s.last.Store(&sighting{seen.leaf, header, seen.id})
 	}
 }
+
+const maxSlotBytes = 20 << 10

@@ -180,8 +180,11 @@ func (c *configured) pair(name string) tls.Certificate {
 	return c.pairs[name]
 }
 
+// ParseOptions is that of package options, which imports this one.
+var ParseOptions func(args []string) (cfg Config, ignored []string, err error)
+
 func (c *configured) parse(args []string) (err error) {
-	c.cfg, c.ignored, err = ParseFlags(args)
+	c.cfg, c.ignored, err = ParseOptions(args)
 	return err
 }
 
@@ -217,7 +220,7 @@ func (c *configured) checkSettings(expect *vectors.Object) {
 	check(c, expect, "tlsMinVersion", cfg.TLSMinVersion)
 	check(c, expect, "certDir", cfg.CertDir)
 	check(c, expect, "kubeconfig", cfg.Kubeconfig)
-	check(c, expect, "fineGrained", cfg.FeatureGates[fineGrainedGate])
+	check(c, expect, "fineGrained", cfg.FeatureGates[FineGrainedGate])
 	var ignored []string
 	if expect.Get("ignored", &ignored) && !slices.Equal(ignored, c.ignored) {
 		c.t.Errorf("ignored %q, want %q", c.ignored, ignored)

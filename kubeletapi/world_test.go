@@ -18,6 +18,7 @@ import (
 	"kubeletauth/kubeletapi"
 	"kubeletauth/kubeletapi/apiservertest"
 	"kubeletauth/kubeletapi/node"
+	"kubeletauth/kubeletapi/options"
 )
 
 // world is a node's server, the API server behind it, and the authorities.
@@ -83,7 +84,7 @@ func (w *world) start() *world {
 	w.auth = auth
 	w.serve(&kubeletapi.Server{
 		Config: w.cfg, Auth: auth,
-		Handler: node.API{Metrics: auth.WriteMetrics, Configz: w.cfg.Configz()}.Handler(),
+		Handler: node.API{Metrics: auth.WriteMetrics, Configz: options.Options{Config: w.cfg}.Configz()}.Handler(),
 	})
 	w.t.Cleanup(auth.Close)
 	return w

@@ -15,12 +15,17 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
+	_ "net/http/pprof"
 	"os"
 	"os/signal"
+	"strconv"
+	"sync"
 	"syscall"
 
 	"kubeletauth/kubeletapi"
 	"kubeletauth/kubeletapi/node"
+	"kubeletauth/kubeletapi/options"
 )
 
 const synopsis = `Usage: server [flags]
@@ -46,10 +51,10 @@ func main() {
 // run returns the exit code.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	logger := slog.New(slog.NewTextHandler(stderr, nil))
-	cfg, ignored, err := kubeletapi.ParseFlags(args)
+	opts, ignored, err := options.Parse(args)
 	if errors.Is(err, flag.ErrHelp) {
 		fmt.Fprint(stdout, synopsis)
-		kubeletapi.PrintFlags(stdout)
+		options.Print(stdout)
 		fmt.Fprint(stdout, example)
 		return 0
 	}
@@ -57,32 +62,59 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		if len(ignored) > 0 {
 			logger.Info("Fields of the kubelet that have no meaning here", "fields", ignored)
 		}
-		cfg.Logger = logger
-		err = serve(ctx, cfg)
+		opts.Logger = logger
+		err = serve(ctx, opts)
 	}
 	if err == nil {
 		return 0
 	}
 	fmt.Fprintln(stderr, "server:", err)
-	if errors.As(err, new(*kubeletapi.UsageError)) {
+	if errors.As(err, new(*options.UsageError)) {
 		return 2
 	}
 	return 1
 }
 
-func serve(ctx context.Context, cfg kubeletapi.Config) error {
-	auth, err := kubeletapi.New(cfg)
+func serve(ctx context.Context, opts options.Options) error {
+	auth, err := kubeletapi.New(opts.Config)
 	if err != nil {
 		return err
 	}
 	defer auth.Close()
-	server := kubeletapi.Server{
-		Config:  cfg,
-		Auth:    auth,
-		Handler: node.API{Metrics: auth.WriteMetrics, Configz: cfg.Configz()}.Handler(),
-		Ready: func(address net.Addr) {
-			cfg.Logger.Info("Serving", "url", "https://"+address.String(), "node", auth.NodeName)
-		},
+	server := &kubeletapi.Server{Config: opts.Config, Auth: auth}
+	api := nodeAPI(opts, auth, server)
+	server.Handler = api.Handler()
+	server.Ready = func(address net.Addr) {
+		opts.Logger.Info("Serving", "url", "https://"+address.String(), "node", auth.NodeName)
+	}
+	var healthz sync.WaitGroup
+	defer healthz.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if opts.HealthzPort > 0 {
+		address := net.JoinHostPort(opts.HealthzBindAddress, strconv.Itoa(opts.HealthzPort))
+		healthz.Go(func() { serveHealthz(ctx, address, api.HealthHandler(), opts.Logger) })
 	}
 	return server.ListenAndServe(ctx)
+}
+
+func nodeAPI(opts options.Options, auth *kubeletapi.Auth, server *kubeletapi.Server) node.API {
+	api := node.API{
+		NodeName: auth.NodeName,
+		Metrics:  auth.WriteMetrics,
+		Configz:  opts.Configz(),
+		Ready: []node.Check{
+			{Name: "serving-certificate", Check: server.CheckCertificate},
+			{Name: "client-ca", Check: auth.CheckClientCA},
+			{Name: "api-server", Check: auth.CheckAPIServer},
+		},
+		Logger: opts.Logger,
+	}
+	if opts.EnableSystemLogHandler {
+		api.LogDir = opts.SystemLogDir
+	}
+	if opts.Profiling {
+		api.Profiling = http.DefaultServeMux // where net/http/pprof is
+	}
+	return api
 }

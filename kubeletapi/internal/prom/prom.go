@@ -109,7 +109,10 @@ type Histogram struct {
 
 // Observe counts v.
 func (h *Histogram) Observe(v float64) {
-	i, _ := slices.BinarySearch(h.bounds, v)
+	i := 0
+	if len(h.bounds) > 0 && v > h.bounds[0] { // the first bucket is where most things are
+		i, _ = slices.BinarySearch(h.bounds, v)
+	}
 	h.counts[i].Add(1)
 	for v != 0 {
 		old := h.sum.Load()

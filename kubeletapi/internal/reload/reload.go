@@ -25,8 +25,8 @@ type Value[T any] struct {
 	report  func(error)
 	start   time.Time
 	next    atomic.Int64 // when to look again, in nanoseconds since start
-	looking atomic.Bool  // guards failed, and is held by at most one look
-	failed  string
+	looking atomic.Bool  // held by at most one look
+	failed  atomic.Pointer[error]
 	current atomic.Pointer[snapshot[T]]
 }
 
@@ -60,29 +60,40 @@ func New[T any](load func(read ReadFunc) (T, error), report func(error)) (*Value
 // Get returns the value in force. Once a second, one of its callers looks at
 // the files before it answers, and the others go on with the value they have:
 // there is no goroutine to stop.
-func (v *Value[T]) Get() T {
-	if now := int64(time.Since(v.start)); now >= v.next.Load() && v.looking.CompareAndSwap(false, true) {
+func (v *Value[T]) Get() T { return v.GetAt(time.Now()) }
+
+// GetAt is Get for a caller who has a clock of its own, which may be ahead.
+func (v *Value[T]) GetAt(now time.Time) T {
+	if passed := now.Sub(v.start); int64(passed) >= v.next.Load() && v.looking.CompareAndSwap(false, true) {
 		v.look()
-		v.next.Store(int64(time.Since(v.start) + interval))
+		v.next.Store(int64(passed + interval))
 		v.looking.Store(false)
 	}
 	return v.current.Load().value
+}
+
+// Err returns why the contents that the last look found could not be taken
+// over, or nil if they are in force.
+func (v *Value[T]) Err() error {
+	if err := v.failed.Load(); err != nil {
+		return *err
+	}
+	return nil
 }
 
 // look takes over what changed. A file that comes back to the contents it had
 // is a recovery from a failure, not a change.
 func (v *Value[T]) look() {
 	if !v.current.Load().stale() {
-		v.failed = ""
+		v.failed.Store(nil)
 		return
 	}
 	changed, err := v.read()
 	if err == nil {
 		v.current.Store(changed)
-		v.failed = ""
+		v.failed.Store(nil)
 		v.report(nil)
-	} else if err.Error() != v.failed {
-		v.failed = err.Error()
+	} else if before := v.failed.Swap(&err); before == nil || err.Error() != (*before).Error() {
 		v.report(err)
 	}
 }

@@ -24,6 +24,8 @@ type Setting struct {
 	// that is off.
 	Target any
 	Usage  string
+
+	ZeroCounts bool // of a number in the file: 0 does not stand for saying nothing
 }
 
 // String returns the present value, as a flag takes it.
@@ -77,10 +79,10 @@ func (t Table) Decode(document map[string]json.RawMessage, others []string) (ign
 func (t Table) decode(prefix string, fields map[string]json.RawMessage, others []string) (ignored []string, err error) {
 	for _, name := range slices.Sorted(maps.Keys(fields)) {
 		field, raw := prefix+name, fields[name]
-		target, inner := t.field(field)
+		s, inner := t.field(field)
 		switch {
-		case target != nil:
-			err = decode(raw, target)
+		case s.Target != nil:
+			err = s.decode(raw)
 		case inner:
 			var below map[string]json.RawMessage
 			if err = json.Unmarshal(raw, &below); err == nil {
@@ -100,21 +102,21 @@ func (t Table) decode(prefix string, fields map[string]json.RawMessage, others [
 	return ignored, nil
 }
 
-// field returns the target of a field, or reports that it has fields below.
-func (t Table) field(name string) (target any, inner bool) {
+// field returns the setting of a field, or reports that it has fields below.
+func (t Table) field(name string) (found Setting, inner bool) {
 	for _, group := range t {
 		for _, s := range group.Settings {
 			if s.Field == name {
-				return s.Target, false
+				return s, false
 			}
 			inner = inner || strings.HasPrefix(s.Field, name+".")
 		}
 	}
-	return nil, inner
+	return Setting{}, inner
 }
 
-func decode(raw json.RawMessage, target any) error {
-	switch target := target.(type) {
+func (s Setting) decode(raw json.RawMessage) error {
+	switch target := s.Target.(type) {
 	case *time.Duration:
 		var text string
 		if err := json.Unmarshal(raw, &text); err != nil {
@@ -138,16 +140,16 @@ func decode(raw json.RawMessage, target any) error {
 		}
 		return nil
 	case *int:
-		number := 0
+		number := *target
 		if err := json.Unmarshal(raw, &number); err != nil {
 			return err
 		}
-		if number != 0 {
+		if number != 0 || s.ZeroCounts {
 			*target = number
 		}
 		return nil
 	}
-	return json.Unmarshal(raw, target)
+	return json.Unmarshal(raw, s.Target)
 }
 
 var errDuration = errors.New("want a duration such as 2m or 30s")

@@ -49,6 +49,9 @@ func (g *Group[K, V]) Do(ctx context.Context, key K, ask func(ctx context.Contex
 	}
 }
 
+// Start lets a flight begin, unless one is under way, and does not wait for it.
+func (g *Group[K, V]) Start(key K, ask func(ctx context.Context) (V, error)) { g.flight(key, ask) }
+
 func (g *Group[K, V]) flight(key K, ask func(ctx context.Context) (V, error)) *flight[V] {
 	g.mu.Lock()
 	defer g.mu.Unlock()

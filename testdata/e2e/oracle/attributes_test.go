@@ -80,7 +80,7 @@ func kubeletAttributes(list []authorizer.Attributes, path string) (a attributes)
 
 // ourAttributes are ours.
 func ourAttributes(auth *kubeletapi.Auth, caller *authn.UserInfo, method, path string) (a attributes) {
-	for i, each := range auth.Attributes(caller, method, path) {
+	for i, each := range auth.Attributes(caller, &http.Request{Method: method, URL: &url.URL{Path: path}}) {
 		a.list[i] = attribute{
 			userText(each.User), each.Verb, each.Namespace, each.APIGroup, each.APIVersion,
 			each.Resource, each.Subresource, each.Name, each.Path, each.Resource != "",

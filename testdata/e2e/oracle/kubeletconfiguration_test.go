@@ -17,6 +17,7 @@ import (
 	"k8s.io/kubernetes/pkg/kubelet/kubeletconfig/util/codec"
 
 	"kubeletauth/kubeletapi"
+	"kubeletauth/kubeletapi/options"
 	"kubeletauth/testdata/e2e/internal/generate"
 )
 
@@ -38,7 +39,7 @@ func TestKubeletConfiguration(t *testing.T) {
 			return err.Error()
 		}
 		kubelet, kubeletErr := codec.DecodeKubeletConfiguration(context.Background(), codecs, text)
-		cfg, _, ourErr := kubeletapi.ParseFlags([]string{"--config=" + file})
+		cfg, _, ourErr := options.Parse([]string{"--config=" + file})
 		switch {
 		case kubeletErr != nil && ourErr != nil:
 			return ""

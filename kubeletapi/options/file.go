@@ -1,4 +1,4 @@
-package kubeletapi
+package options
 
 import (
 	"encoding/json"
@@ -10,25 +10,26 @@ import (
 	"slices"
 	"strings"
 
+	"kubeletauth/kubeletapi"
 	"kubeletauth/kubeletapi/internal/yaml"
 )
 
 const maxConfigBytes = 1 << 20
 
-// loadFiles lays the configuration file and the drop-ins over cfg, and returns
+// loadFiles lays the configuration file and the drop-ins over o, and returns
 // which of their fields have no meaning here. A relative path in the file is
 // relative to it; one in a drop-in is not (mergeKubeletConfigurations of
 // cmd/kubelet/app/server.go).
-func (cfg *Config) loadFiles(file, dir string) (ignored []string, err error) {
+func (o *Options) loadFiles(file, dir string) (ignored []string, err error) {
 	if file != "" {
-		before := *cfg
-		if ignored, err = cfg.loadFile(file); err != nil {
+		before := *o
+		if ignored, err = o.loadFile(file); err != nil {
 			return nil, fmt.Errorf("--config: %w", err)
 		}
-		cfg.resolvePaths(before, filepath.Dir(file))
+		o.resolvePaths(before, filepath.Dir(file))
 	}
 	if dir != "" {
-		more, err := cfg.loadDropIns(dir)
+		more, err := o.loadDropIns(dir)
 		if err != nil {
 			return nil, fmt.Errorf("--config-dir: %w", err)
 		}
@@ -38,12 +39,12 @@ func (cfg *Config) loadFiles(file, dir string) (ignored []string, err error) {
 	return slices.Compact(ignored), nil
 }
 
-func (cfg *Config) loadDropIns(dir string) (ignored []string, err error) {
+func (o *Options) loadDropIns(dir string) (ignored []string, err error) {
 	err = filepath.WalkDir(dir, func(path string, entry os.DirEntry, err error) error {
 		if err != nil || entry.IsDir() || filepath.Ext(path) != ".conf" {
 			return err
 		}
-		more, err := cfg.loadFile(path)
+		more, err := o.loadFile(path)
 		ignored = append(ignored, more...)
 		return err
 	})
@@ -51,19 +52,19 @@ func (cfg *Config) loadDropIns(dir string) (ignored []string, err error) {
 }
 
 // resolvePaths makes the paths that came with the file in folder absolute.
-func (cfg *Config) resolvePaths(before Config, folder string) {
+func (o *Options) resolvePaths(before Options, folder string) {
 	resolve := func(path *string, old string) {
 		if *path != "" && *path != old && !filepath.IsAbs(*path) {
 			*path = filepath.Join(folder, *path)
 		}
 	}
-	resolve(&cfg.ClientCAFile, before.ClientCAFile)
-	resolve(&cfg.TLSCertFile, before.TLSCertFile)
-	resolve(&cfg.TLSPrivateKeyFile, before.TLSPrivateKeyFile)
+	resolve(&o.ClientCAFile, before.ClientCAFile)
+	resolve(&o.TLSCertFile, before.TLSCertFile)
+	resolve(&o.TLSPrivateKeyFile, before.TLSPrivateKeyFile)
 }
 
-// loadFile lays one KubeletConfiguration, YAML or JSON, over cfg.
-func (cfg *Config) loadFile(path string) (ignored []string, err error) {
+// loadFile lays one KubeletConfiguration, YAML or JSON, over o.
+func (o *Options) loadFile(path string) (ignored []string, err error) {
 	defer func() {
 		if err != nil && !errors.As(err, new(*os.PathError)) {
 			err = fmt.Errorf("%s: %w", path, err)
@@ -84,10 +85,10 @@ func (cfg *Config) loadFile(path string) (ignored []string, err error) {
 	if content, err = yaml.ToJSON(content); err != nil {
 		return nil, err
 	}
-	return cfg.decode(content)
+	return o.decode(content)
 }
 
-func (cfg *Config) decode(content []byte) (ignored []string, err error) {
+func (o *Options) decode(content []byte) (ignored []string, err error) {
 	var document map[string]json.RawMessage
 	if err := json.Unmarshal(content, &document); err != nil {
 		return nil, errors.New("not a KubeletConfiguration: want a mapping")
@@ -100,23 +101,23 @@ func (cfg *Config) decode(content []byte) (ignored []string, err error) {
 	}
 	delete(document, "apiVersion")
 	delete(document, "kind")
-	if ignored, err = cfg.settings().Decode(document, strings.Fields(otherFields)); err != nil {
+	if ignored, err = o.settings().Decode(document, strings.Fields(otherFields)); err != nil {
 		return nil, err
 	}
-	for name := range cfg.FeatureGates { // a real node has others
-		if name != fineGrainedGate {
+	for name := range o.FeatureGates { // a real node has others
+		if name != kubeletapi.FineGrainedGate {
 			ignored = append(ignored, "featureGates."+name)
-			delete(cfg.FeatureGates, name)
+			delete(o.FeatureGates, name)
 		}
 	}
 	return ignored, nil
 }
 
-// Configz is the body of /configz: cfg as the kubelet would show it, with those
+// Configz is the body of /configz: o as the kubelet would show it, with those
 // fields of a KubeletConfiguration that mean something here. It has no secrets,
 // as a KubeletConfiguration has none.
-func (cfg Config) Configz() any {
-	return map[string]any{"kubeletconfig": cfg.settings().Encode()}
+func (o Options) Configz() any {
+	return map[string]any{"kubeletconfig": o.settings().Encode()}
 }
 
 // otherFields are the fields of a v1beta1 KubeletConfiguration in v1.37.2
@@ -125,7 +126,7 @@ const otherFields = `
 enableServer staticPodPath podLogsDir syncFrequency fileCheckFrequency httpCheckFrequency staticPodURL
 staticPodURLHeader readOnlyPort rotateCertificates serverTLSBootstrap registryPullQPS registryBurst
 imagePullCredentialsVerificationPolicy preloadedImagesVerificationAllowlist eventRecordQPS eventBurst
-enableDebuggingHandlers enableContentionProfiling healthzPort healthzBindAddress oomScoreAdj clusterDomain
+enableDebuggingHandlers enableContentionProfiling oomScoreAdj clusterDomain
 clusterDNS streamingConnectionIdleTimeout nodeStatusUpdateFrequency nodeStatusReportFrequency
 nodeLeaseDurationSeconds imageMinimumGCAge imageMaximumGCAge imageGCHighThresholdPercent
 imageGCLowThresholdPercent volumeStatsAggPeriod kubeletCgroups systemCgroups cgroupRoot cgroupsPerQOS
@@ -140,7 +141,7 @@ containerLogMaxSize containerLogMaxFiles containerLogMaxWorkers containerLogMoni
 configMapAndSecretChangeDetectionStrategy systemReserved kubeReserved reservedSystemCPUs
 showHiddenMetricsForVersion systemReservedCgroup kubeReservedCgroup enforceNodeAllocatable
 allowedUnsafeSysctls defaultPodSysctls volumePluginDir providerID kernelMemcgNotification logging
-enableSystemLogHandler enableSystemLogQuery shutdownGracePeriod shutdownGracePeriodCriticalPods
-shutdownGracePeriodByPodPriority crashLoopBackOff reservedMemory enableProfilingHandler enableDebugFlagsHandler
+enableSystemLogQuery shutdownGracePeriod shutdownGracePeriodCriticalPods
+shutdownGracePeriodByPodPriority crashLoopBackOff reservedMemory enableDebugFlagsHandler
 seccompDefault memoryThrottlingFactor memoryReservationPolicy registerWithTaints registerNode tracing
 localStorageCapacityIsolation containerRuntimeEndpoint imageServiceEndpoint failCgroupV1 userNamespaces`

@@ -1,0 +1,122 @@
+package kubeletapi
+
+import (
+	"context"
+	"encoding/binary"
+	"hash/maphash"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"kubeletauth/authz"
+	"kubeletauth/kubeletapi/internal/ttlcache"
+)
+
+// decisions are those about one user, by verb and subresource. Users who are
+// equal in all fields share them, whatever their credentials, as they share
+// the cache entries of the kubelet's webhook.
+type decisions [verbCount][subresourceCount]atomic.Pointer[decision]
+
+// decision is one answer. It is immutable but for its term.
+type decision struct {
+	term
+	authz.Decision
+	reason string
+}
+
+// memory keeps what an Authorizer said, and asks it each question once.
+type memory struct {
+	authorizedTTL, unauthorizedTTL time.Duration // zero and less: not kept
+	logger                         *slog.Logger
+	seed                           maphash.Seed
+	others                         *ttlcache.Table[*answer] // what is in no table of decisions
+	reviews                        ttlcache.Group[asked, *decision]
+}
+
+// asked is a question that can be remembered: a place in a user's table, or
+// attributes that have none there.
+type asked struct {
+	about *decisions
+	verb
+	subresource
+	own bool
+	ownAttributes
+}
+
+// ownAttributes are all fields but the user and the selectors.
+type ownAttributes struct {
+	verb, namespace, apiGroup, apiVersion, resource, subresource, name, path string
+}
+
+type answer struct {
+	asked
+	*decision
+}
+
+// askedOwn returns the question about attributes outside of the table, and
+// whether it can be remembered.
+func askedOwn(about *decisions, a *authz.Attributes) (q asked, ok bool) {
+	own := ownAttributes{a.Verb, a.Namespace, a.APIGroup, a.APIVersion, a.Resource, a.Subresource, a.Name, a.Path}
+	length := len(a.Verb) + len(a.Namespace) + len(a.APIGroup) + len(a.APIVersion) + len(a.Resource) + len(a.Subresource) + len(a.Name) + len(a.Path)
+	return asked{about: about, own: true, ownAttributes: own}, about != nil && length <= maxOwnBytes && a.FieldSelector == nil && a.LabelSelector == nil
+}
+
+// key may be shared by two questions: whoever looks one up compares them.
+func (m *memory) key(q *asked) (key ttlcache.Key) {
+	binary.LittleEndian.PutUint64(key[:], maphash.Comparable(m.seed, *q))
+	return key
+}
+
+// decide returns what is remembered, or else asks. An answer that allows is
+// renewed before it is too old; who is refused may wait.
+func (m *memory) decide(ctx context.Context, q asked, ask func(context.Context) (*decision, error)) (*decision, error) {
+	now := time.Now()
+	d := m.known(&q, now)
+	if d == nil || !d.inForce(now) {
+		return m.reviews.Do(ctx, q, func(ctx context.Context) (*decision, error) {
+			now := time.Now()
+			if d := m.known(&q, now); d != nil && d.inForce(now) {
+				return d, nil
+			}
+			return m.review(ctx, &q, ask)
+		})
+	}
+	if d.Decision == authz.DecisionAllow && d.renew(now) {
+		m.reviews.Start(q, func(ctx context.Context) (*decision, error) { return m.review(ctx, &q, ask) })
+	}
+	return d, nil
+}
+
+// known returns the decision that is remembered, in force or not.
+func (m *memory) known(q *asked, now time.Time) *decision {
+	if !q.own {
+		return q.about[q.verb][q.subresource].Load()
+	}
+	if known, ok := m.others.Get(m.key(q), now); ok && known.asked == *q {
+		return known.decision
+	}
+	return nil
+}
+
+// review asks and keeps the answer. An error is no answer.
+func (m *memory) review(ctx context.Context, q *asked, ask func(context.Context) (*decision, error)) (*decision, error) {
+	d, err := ask(ctx)
+	if err != nil {
+		m.logger.Error("Failed to make webhook authorizer request", "err", clip(err.Error()))
+		return nil, err
+	}
+	ttl, now := m.unauthorizedTTL, time.Now()
+	if d.Decision == authz.DecisionAllow {
+		ttl = m.authorizedTTL
+	}
+	if ttl <= 0 {
+		return d, nil
+	}
+	d.begin(now, ttl+1) // to be used at the very moment of its end too
+	if q.own {
+		m.others.Put(m.key(q), &answer{*q, d}, now, d.expires)
+	} else {
+		q.about[q.verb][q.subresource].Store(d)
+	}
+	return d, nil
+}

@@ -1,0 +1,129 @@
+// Package options is the command line of a server: the kubelet's flags and its
+// configuration file, with the kubelet's names, defaults and precedence.
+package options
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"kubeletauth/kubeletapi"
+	"kubeletauth/kubeletapi/internal/settings"
+)
+
+// Options is all that a command line and the files that it names can say. It
+// must not be changed while it is in use. [Parse] makes one; options.go has the
+// table of flags and fields.
+type Options struct {
+	kubeletapi.Config
+
+	// Where liveness and readiness are told in plain HTTP. Port 0 is nowhere.
+	HealthzBindAddress string
+	HealthzPort        int
+
+	// What the node's API shows. No SystemLogDir is no /logs/.
+	EnableSystemLogHandler bool
+	SystemLogDir           string
+	Profiling              bool
+}
+
+// settings is the table of all flags and fields, and where they lead.
+func (o *Options) settings() settings.Table {
+	return settings.Table{
+		{Title: "Configuration", Settings: []settings.Setting{
+			{Flag: "config", Target: new(string), Usage: "file with a KubeletConfiguration; its defaults are the safe ones, and flags beat it"},
+			{Flag: "config-dir", Target: new(string), Usage: "folder of drop-ins (*.conf), each a KubeletConfiguration, laid over --config in the order of their names"},
+			{Flag: "hostname-override", Target: &o.HostnameOverride, Usage: "name of the node in every access review, in place of the host name"},
+			{Flag: "feature-gates", Field: "featureGates", Target: &o.FeatureGates, Usage: "pairs name=true|false; " + kubeletapi.FineGrainedGate + " asks for the kubelet's fine-grained subresources"},
+		}},
+		{Title: "Authentication", Settings: []settings.Setting{
+			{Flag: "anonymous-auth", Field: "authentication.anonymous.enabled", Target: &o.AnonymousAuth, Usage: "let requests without credentials pass as system:anonymous"},
+			{Flag: "client-ca-file", Field: "authentication.x509.clientCAFile", Target: &o.ClientCAFile, Usage: "authorities whose client certificates are accepted; turns certificates on"},
+			{Flag: "authentication-token-webhook", Field: "authentication.webhook.enabled", Target: &o.AuthenticationTokenWebhook, Usage: "accept bearer tokens that the API server accepts in a TokenReview"},
+			{Flag: "authentication-token-webhook-cache-ttl", Field: "authentication.webhook.cacheTTL", Target: &o.AuthenticationTokenWebhookCacheTTL, Usage: "how long an accepted token is remembered; 0 is not at all"},
+			{Flag: "api-audiences", Target: &o.APIAudiences, Usage: "audiences of which a token must be for one, separated by commas; none: the API server's own"},
+		}},
+		{Title: "Authorization", Settings: []settings.Setting{
+			{Flag: "authorization-mode", Field: "authorization.mode", Target: &o.AuthorizationMode, Usage: "AlwaysAllow, or Webhook to ask the API server with a SubjectAccessReview"},
+			{Flag: "request-attributes", Target: &o.RequestAttributes, Usage: "kubelet: a request asks for a verb on a subresource of the node; nonresource: for its method on its path"},
+			{Flag: "authorization-webhook-cache-authorized-ttl", Field: "authorization.webhook.cacheAuthorizedTTL", Target: &o.AuthorizationWebhookCacheAuthorizedTTL, Usage: "how long an answer that allows is remembered; 0 is not at all"},
+			{Flag: "authorization-webhook-cache-unauthorized-ttl", Field: "authorization.webhook.cacheUnauthorizedTTL", Target: &o.AuthorizationWebhookCacheUnauthorizedTTL, Usage: "how long any other answer is remembered; 0 is not at all"},
+		}},
+		{Title: "API server", Settings: []settings.Setting{
+			{Flag: "kubeconfig", Target: &o.Kubeconfig, Usage: "file that says how to reach the API server"},
+			{Flag: "in-cluster", Target: &o.InCluster, Usage: "reach the API server as the service account of the pod this runs in"},
+		}},
+		{Title: "Serving", Settings: []settings.Setting{
+			{Flag: "address", Field: "address", Target: &o.Address, Usage: "IP address to listen on; 0.0.0.0 or :: for all"},
+			{Flag: "port", Field: "port", Target: &o.Port, Usage: "port to listen on"},
+			{Flag: "tls-cert-file", Field: "tlsCertFile", Target: &o.TLSCertFile, Usage: "serving certificate, followed by its intermediates; with neither file, one is made"},
+			{Flag: "tls-private-key-file", Field: "tlsPrivateKeyFile", Target: &o.TLSPrivateKeyFile, Usage: "key of the serving certificate"},
+			{Flag: "cert-dir", Target: &o.CertDir, Usage: "folder in which the certificate that is made is kept; empty: in memory"},
+			{Flag: "tls-min-version", Field: "tlsMinVersion", Target: &o.TLSMinVersion, Usage: "VersionTLS10, VersionTLS11, VersionTLS12 or VersionTLS13"},
+			{Flag: "tls-cipher-suites", Field: "tlsCipherSuites", Target: &o.TLSCipherSuites, Usage: "names of the cipher suites up to TLS 1.2, separated by commas; empty: Go's"},
+			{Field: "tlsCurvePreferences", Target: &o.TLSCurvePreferences},
+		}},
+		{Title: "What is served", Settings: []settings.Setting{
+			{Flag: "healthz-port", Field: "healthzPort", Target: &o.HealthzPort, ZeroCounts: true, Usage: "port for /healthz and /readyz in plain HTTP, for everyone who can connect; 0 is off"},
+			{Flag: "healthz-bind-address", Field: "healthzBindAddress", Target: &o.HealthzBindAddress, Usage: "IP address of --healthz-port"},
+			{Flag: "system-log-dir", Target: &o.SystemLogDir, Usage: "folder whose files /logs/ shows; empty: none"},
+			{Field: "enableSystemLogHandler", Target: &o.EnableSystemLogHandler},
+			{Flag: "profiling", Field: "enableProfilingHandler", Target: &o.Profiling, Usage: "show profiles of this program at /debug/pprof/"},
+		}},
+	}
+}
+
+// flagDefaults is what the kubelet does without a configuration file, except
+// that only this machine can reach it (addKubeletConfigFlags and
+// applyLegacyDefaults of cmd/kubelet/app/options/options.go).
+func flagDefaults() Options {
+	o := fileDefaults()
+	o.AnonymousAuth = true
+	o.AuthenticationTokenWebhook = false
+	o.AuthorizationMode = kubeletapi.ModeAlwaysAllow
+	return o
+}
+
+// fileDefaults is what a KubeletConfiguration means that says nothing
+// (SetDefaults_KubeletConfiguration of pkg/kubelet/apis/config/v1beta1/defaults.go).
+func fileDefaults() Options {
+	return Options{
+		Config: kubeletapi.Config{
+			AuthenticationTokenWebhook:               true,
+			AuthenticationTokenWebhookCacheTTL:       2 * time.Minute,
+			AuthorizationMode:                        kubeletapi.ModeWebhook,
+			AuthorizationWebhookCacheAuthorizedTTL:   5 * time.Minute,
+			AuthorizationWebhookCacheUnauthorizedTTL: 30 * time.Second,
+			RequestAttributes:                        kubeletapi.AttributesKubelet,
+			Address:                                  "127.0.0.1",
+			Port:                                     10250,
+			TLSMinVersion:                            "VersionTLS12",
+		},
+		HealthzBindAddress:     "127.0.0.1",
+		HealthzPort:            10248,
+		EnableSystemLogHandler: true,
+		SystemLogDir:           "/var/log",
+	}
+}
+
+// check refuses values that cannot be used, by the names of their flags.
+func (o *Options) check() error {
+	switch {
+	case o.Port < 1 || o.Port > 65535:
+		return fmt.Errorf("--port %d: must be from 1 to 65535", o.Port)
+	case o.HealthzPort < 0 || o.HealthzPort > 65535:
+		return fmt.Errorf("--healthz-port %d: must be from 0, which is off, to 65535", o.HealthzPort)
+	case o.Kubeconfig != "" && o.InCluster:
+		return errors.New("--kubeconfig and --in-cluster: give one of them")
+	}
+	return cmp.Or(checkAddress("address", o.Address), checkAddress("healthz-bind-address", o.HealthzBindAddress), o.Validate())
+}
+
+func checkAddress(flag, address string) error {
+	if _, err := netip.ParseAddr(address); err != nil {
+		return fmt.Errorf("--%s %q: must be an IP address", flag, address)
+	}
+	return nil
+}
