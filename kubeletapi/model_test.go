@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net/http/httptest"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -22,8 +23,8 @@ import (
 type truth struct {
 	mu      sync.Mutex
 	history map[string][]change
-	failing bool
-	asked   int
+	failing atomic.Bool
+	asked   atomic.Int64
 }
 
 type change struct {
@@ -41,8 +42,8 @@ func (w *truth) ask(question string) (bool, error) {
 	time.Sleep(time.Duration(rand.IntN(20)) * time.Millisecond)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.asked++
-	if w.failing {
+	w.asked.Add(1)
+	if w.failing.Load() {
 		return false, errors.New("the API server is down")
 	}
 	h := w.history[question]
@@ -120,8 +121,8 @@ func runModel(t *testing.T, rng *rand.Rand, pools [2]*x509.CertPool, leaf *x509.
 			world.set(name+path, rng.IntN(3) > 0)
 		case n < 13:
 			inForce = 1 - inForce
-		case n < 14 && (world.failing || rng.IntN(4) == 0):
-			world.failing = !world.failing
+		case n < 14 && (world.failing.Load() || rng.IntN(4) == 0):
+			world.failing.Store(!world.failing.Load())
 		case n < 40:
 			time.Sleep(time.Duration(rng.IntN(8)) * time.Second)
 		default:
@@ -132,8 +133,8 @@ func runModel(t *testing.T, rng *rand.Rand, pools [2]*x509.CertPool, leaf *x509.
 		}
 	}
 	auth.Close()
-	t.Logf("%d requests, %d of them refused, %d reviews", requests, refused, world.asked)
-	if world.asked*2 > requests || refused == 0 || refused == requests {
+	t.Logf("%d requests, %d of them refused, %d reviews", requests, refused, int(world.asked.Load()))
+	if int(world.asked.Load())*2 > requests || refused == 0 || refused == requests {
 		t.Error("that was no test of a cache")
 	}
 }
@@ -153,9 +154,9 @@ func checkAnswer(connection context.Context, t *testing.T, auth *Auth, world *tr
 	errors.As(err, &refused)
 	switch {
 	case err == nil && known(true, 2*time.Minute) && world.was(name+path, true, 5*time.Minute):
-	case err != nil && refused.Code == 401 && (known(false, 10*time.Second) || world.failing && name != "cert"):
+	case err != nil && refused.Code == 401 && (known(false, 10*time.Second) || world.failing.Load() && name != "cert"):
 	case err != nil && refused.Code == 403 && known(true, 2*time.Minute) && world.was(name+path, false, 30*time.Second):
-	case err != nil && refused.Code == 500 && world.failing:
+	case err != nil && refused.Code == 500 && world.failing.Load():
 	default:
 		t.Fatalf("%s asked for %s: %v", name, path, err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http/httptest"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,26 +15,26 @@ import (
 
 // slow answers after a second, as it is told.
 type slow struct {
-	down, refuse   bool
-	tokens, access int
+	down, refuse   atomic.Bool
+	tokens, access atomic.Int64
 }
 
 func (s *slow) ReviewToken(_ context.Context, spec authn.TokenReviewSpec) (*authn.TokenReviewStatus, error) {
-	s.tokens++
+	s.tokens.Add(1)
 	time.Sleep(time.Second)
-	if s.down {
+	if s.down.Load() {
 		return nil, errors.New("down")
 	}
-	return &authn.TokenReviewStatus{Authenticated: !s.refuse, User: authn.UserInfo{Username: spec.Token}}, nil
+	return &authn.TokenReviewStatus{Authenticated: !s.refuse.Load(), User: authn.UserInfo{Username: spec.Token}}, nil
 }
 
 func (s *slow) ReviewAccess(context.Context, authz.SubjectAccessReviewSpec) (*authz.SubjectAccessReviewStatus, error) {
-	s.access++
+	s.access.Add(1)
 	time.Sleep(time.Second)
-	if s.down {
+	if s.down.Load() {
 		return nil, errors.New("down")
 	}
-	return &authz.SubjectAccessReviewStatus{Allowed: !s.refuse}, nil
+	return &authz.SubjectAccessReviewStatus{Allowed: !s.refuse.Load()}, nil
 }
 
 // busy is a caller who asks ten times a second.
@@ -86,8 +87,8 @@ func TestBusyCallerNeverWaits(t *testing.T) {
 				t.Errorf("%d refused, the longest after %v", refused, longest)
 			}
 			// Renewed after eight to nine tenths of 2 and 5 minutes.
-			if api.tokens < 33 || api.tokens > 39 || api.access < 13 || api.access > 17 {
-				t.Errorf("%d reviews of the token and %d of access in an hour", api.tokens, api.access)
+			if api.tokens.Load() < 33 || api.tokens.Load() > 39 || api.access.Load() < 13 || api.access.Load() > 17 {
+				t.Errorf("%d reviews of the token and %d of access in an hour", api.tokens.Load(), api.access.Load())
 			}
 		})
 	}
@@ -99,8 +100,8 @@ func TestIdleCallerIsNotRenewed(t *testing.T) {
 		api := &slow{}
 		newBusy(t, api, true)
 		time.Sleep(time.Hour)
-		if api.tokens != 1 || api.access != 1 {
-			t.Errorf("%d and %d reviews", api.tokens, api.access)
+		if api.tokens.Load() != 1 || api.access.Load() != 1 {
+			t.Errorf("%d and %d reviews", api.tokens.Load(), api.access.Load())
 		}
 	})
 }
@@ -111,18 +112,18 @@ func TestFailedRenewal(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			api := &slow{}
 			b := newBusy(t, api, slotted) // since 5 s; the token's answer is 4 s old
-			api.down = true
+			api.down.Store(true)
 			if passed, refused, longest := b.ask(114 * time.Second); refused != 0 || passed != 1140 || longest != 0 {
 				t.Errorf("before the end: %d passed, %d refused, the longest after %v", passed, refused, longest)
 			}
-			if api.tokens < 4 || api.tokens > 9 {
-				t.Errorf("%d reviews of the token in the last 12 to 24 seconds, want one every 3", api.tokens-1)
+			if api.tokens.Load() < 4 || api.tokens.Load() > 9 {
+				t.Errorf("%d reviews of the token in the last 12 to 24 seconds, want one every 3", api.tokens.Load()-1)
 			}
 			b.ask(3 * time.Second)
 			if passed, refused, _ := b.ask(10 * time.Second); passed != 0 || refused == 0 {
 				t.Errorf("after the end: %d passed, %d refused", passed, refused)
 			}
-			api.down = false
+			api.down.Store(false)
 			b.ask(2 * time.Second)
 			if _, refused, _ := b.ask(10 * time.Second); refused != 0 {
 				t.Errorf("after the API server came back: %d refused", refused)
@@ -137,8 +138,8 @@ func TestRefusedRenewal(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			api := &slow{}
 			b := newBusy(t, api, slotted)
-			api.refuse = true
-			for api.tokens < 2 {
+			api.refuse.Store(true)
+			for api.tokens.Load() < 2 {
 				b.ask(100 * time.Millisecond)
 			}
 			b.ask(time.Second)
