@@ -32,6 +32,7 @@ authentication:
 authorization:
   mode: Webhook
 readOnlyPort: 0
+healthzPort: 0
 streamingConnectionIdleTimeout: 5m
 makeIPTablesUtilChains: true
 eventRecordQPS: 50

@@ -40,6 +40,8 @@ func (e *endpoint) classify(r request, a answer) outcome {
 		return outcome{classForbidden, a.body}
 	case a.status == http.StatusInternalServerError && (head || strings.HasPrefix(a.body, "Authorization error")):
 		return outcome{classFailed, a.body}
+	case a.status == http.StatusTemporaryRedirect && e.filterFirst && r.isLogs(): // by what is behind the filter
+		return outcome{class: classAllowed}
 	case a.status == http.StatusTemporaryRedirect:
 		return outcome{classRedirect, a.location}
 	case a.status == http.StatusNotFound && (head || a.body == "404 page not found\n"):
@@ -55,4 +57,10 @@ func (e *endpoint) classify(r request, a answer) outcome {
 		return outcome{classAmbiguous, a.body}
 	}
 	return outcome{class: classAllowed}
+}
+
+// isLogs reports whether a request is for /logs, which is redirected to /logs/.
+func (r request) isLogs() bool {
+	_, decoded, _ := r.path()
+	return decoded == "/logs"
 }

@@ -55,7 +55,7 @@ func TestKubeletConfiguration(t *testing.T) {
 			return ""
 		}
 		both++
-		if diff := cmp.Diff(kubeletMeaning(kubelet, filepath.Dir(file)), ourMeaning(cfg)); diff != "" {
+		if diff := cmp.Diff(kubeletMeaning(kubelet, filepath.Dir(file)), ourMeaning(cfg.Config)); diff != "" {
 			return fmt.Sprintf("%s: %s", text, diff)
 		}
 		return ""
