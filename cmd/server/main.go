@@ -22,10 +22,12 @@ import (
 	"strconv"
 	"sync"
 	"syscall"
+	"time"
 
 	"kubeletauth/kubeletapi"
 	"kubeletauth/kubeletapi/node"
 	"kubeletauth/kubeletapi/options"
+	"kubeletauth/kubeletapi/upstream"
 )
 
 const synopsis = `Usage: server [flags]
@@ -84,6 +86,15 @@ func serve(ctx context.Context, opts options.Options) error {
 	server := &kubeletapi.Server{Config: opts.Config, Auth: auth}
 	api := nodeAPI(opts, auth, server)
 	server.Handler = api.Handler()
+	if opts.Upstream.URL != "" {
+		opts.Upstream.Logger = opts.Logger
+		proxy, err := upstream.New(opts.Upstream)
+		if err != nil {
+			return err
+		}
+		server.Handler = route(opts.UpstreamPaths, proxy, server.Handler)
+		defer shutDown(ctx, proxy)()
+	}
 	server.Ready = func(address net.Addr) {
 		opts.Logger.Info("Serving", "url", "https://"+address.String(), "node", auth.NodeName)
 	}
@@ -96,6 +107,30 @@ func serve(ctx context.Context, opts options.Options) error {
 		healthz.Go(func() { serveHealthz(ctx, address, api.HealthHandler(), opts.Logger) })
 	}
 	return server.ListenAndServe(ctx)
+}
+
+// route passes the paths below prefixes on, or all of them but that of this
+// server's own metrics.
+func route(prefixes []string, proxy, own http.Handler) http.Handler {
+	if len(prefixes) == 0 {
+		return upstream.Route([]string{"/metrics/kubeletauth"}, own, proxy)
+	}
+	return upstream.Route(prefixes, proxy, own)
+}
+
+// shutDown gives the tunnels 20 seconds to end once ctx has ended. The function
+// it returns waits for that.
+func shutDown(ctx context.Context, proxy *upstream.Proxy) func() {
+	ctx, stop := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		<-ctx.Done()
+		drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
+		defer cancel()
+		proxy.Shutdown(drain)
+	}()
+	return func() { stop(); <-done }
 }
 
 func nodeAPI(opts options.Options, auth *kubeletapi.Auth, server *kubeletapi.Server) node.API {

@@ -56,6 +56,17 @@ func TestMistakes(t *testing.T) {
 		{"--config= --address=0.0.0.0", 2, "--config is given and empty"},
 		{"--config-dir=", 2, "--config-dir is given and empty"},
 
+		{"--healthz-port=70000", 2, "--healthz-port 70000|65535"},
+		{"--healthz-bind-address=x", 2, "--healthz-bind-address|IP address"},
+		{"--request-attributes=path", 2, "--request-attributes|nonresource"},
+		{"--upstream-paths=/x", 2, "need --upstream"},
+		{"--upstream-identity-headers", 2, "need --upstream"},
+		{"--upstream=http://127.0.0.1:1 --upstream-paths=x", 2, "--upstream-paths|slash"},
+		{"--upstream=127.0.0.1:9100", 1, "--upstream: must be http://"},
+		{"--upstream=http://user:secret@127.0.0.1:9100", 1, "--upstream: must be http://"},
+		{"--upstream=http://192.0.2.1:1 --upstream-protocol=h2c", 1, "--upstream-protocol|loopback"},
+		{"--upstream=https://127.0.0.1:1 --upstream-ca-file=" + dir + "/none", 1, "--upstream-ca-file|none"},
+
 		{"--authorization-mode=Webhook", 1, "no client provided, cannot use webhook authorization|--kubeconfig"},
 		{"--authentication-token-webhook", 1, "no client provided, cannot use webhook authentication|--in-cluster"},
 		{"--authorization-mode=Webhook --kubeconfig=" + dir + "/none", 1, "--kubeconfig|none"},

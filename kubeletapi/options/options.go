@@ -7,10 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 
 	"kubeletauth/kubeletapi"
 	"kubeletauth/kubeletapi/internal/settings"
+	"kubeletauth/kubeletapi/upstream"
 )
 
 // Options is all that a command line and the files that it names can say. It
@@ -27,6 +29,11 @@ type Options struct {
 	EnableSystemLogHandler bool
 	SystemLogDir           string
 	Profiling              bool
+
+	// What else is served: all that Upstream has, or, with UpstreamPaths, what it
+	// has below those.
+	Upstream      upstream.Config
+	UpstreamPaths []string
 }
 
 // settings is the table of all flags and fields, and where they lead.
@@ -72,6 +79,17 @@ func (o *Options) settings() settings.Table {
 			{Field: "enableSystemLogHandler", Target: &o.EnableSystemLogHandler},
 			{Flag: "profiling", Field: "enableProfilingHandler", Target: &o.Profiling, Usage: "show profiles of this program at /debug/pprof/"},
 		}},
+		{Title: "Upstream", Settings: []settings.Setting{
+			{Flag: "upstream", Target: &o.Upstream.URL, Usage: "service to pass requests on to: http://host:port, https://host:port or unix:///path/of.sock"},
+			{Flag: "upstream-paths", Target: &o.UpstreamPaths, Usage: "prefixes of the paths that are passed on, of whole segments, separated by commas; empty: all but /metrics/kubeletauth"},
+			{Flag: "upstream-ca-file", Target: &o.Upstream.CAFile, Usage: "authorities of an https upstream; empty: the system's"},
+			{Flag: "upstream-cert-file", Target: &o.Upstream.CertFile, Usage: "client certificate for an https upstream"},
+			{Flag: "upstream-key-file", Target: &o.Upstream.KeyFile, Usage: "key of the client certificate"},
+			{Flag: "upstream-protocol", Target: &o.Upstream.Protocol, Usage: "h2c: HTTP/2 that is not encrypted, to this machine"},
+			{Flag: "upstream-timeout", Target: &o.Upstream.Timeout, Usage: "how long an answer may take to begin; 0 is no limit"},
+			{Flag: "upstream-idle-timeout", Target: &o.Upstream.IdleTimeout, Usage: "how long a stream or tunnel may be silent; 0 is no limit"},
+			{Flag: "upstream-identity-headers", Target: &o.Upstream.IdentityHeaders, Usage: "tell the upstream who asks, in X-Remote-User, X-Remote-Uid, X-Remote-Group and X-Remote-Extra-*"},
+		}},
 	}
 }
 
@@ -105,6 +123,7 @@ func fileDefaults() Options {
 		HealthzPort:            10248,
 		EnableSystemLogHandler: true,
 		SystemLogDir:           "/var/log",
+		Upstream:               upstream.Config{Timeout: 30 * time.Second, IdleTimeout: 4 * time.Hour},
 	}
 }
 
@@ -115,8 +134,15 @@ func (o *Options) check() error {
 		return fmt.Errorf("--port %d: must be from 1 to 65535", o.Port)
 	case o.HealthzPort < 0 || o.HealthzPort > 65535:
 		return fmt.Errorf("--healthz-port %d: must be from 0, which is off, to 65535", o.HealthzPort)
+	case o.Upstream.URL == "" && (len(o.UpstreamPaths) > 0 || o.Upstream.CAFile+o.Upstream.CertFile+o.Upstream.KeyFile+o.Upstream.Protocol != "" || o.Upstream.IdentityHeaders):
+		return errors.New("--upstream-*: need --upstream to say where requests are passed on to")
 	case o.Kubeconfig != "" && o.InCluster:
 		return errors.New("--kubeconfig and --in-cluster: give one of them")
+	}
+	for _, path := range o.UpstreamPaths {
+		if !strings.HasPrefix(path, "/") {
+			return fmt.Errorf("--upstream-paths %q: must begin with a slash", path)
+		}
 	}
 	return cmp.Or(checkAddress("address", o.Address), checkAddress("healthz-bind-address", o.HealthzBindAddress), o.Validate())
 }

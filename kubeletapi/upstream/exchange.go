@@ -1,0 +1,162 @@
+package upstream
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// linger is how long a client may go on with a body that was answered.
+const linger = 5 * time.Second
+
+// exchange is a request and its answer, and what limits their time: a timer that
+// starts again whenever something flows, in place of the deadlines that
+// [http.Server] sets for the whole.
+type exchange struct {
+	http.ResponseWriter
+	*http.ResponseController
+	cancel context.CancelFunc
+	idle   time.Duration
+
+	unread  atomic.Bool // there is more of an HTTP/1 body
+	badBody atomic.Bool // reading it failed
+
+	mu    sync.Mutex
+	timer *time.Timer
+	over  bool // the ResponseWriter must not be used any more
+}
+
+// begin returns an exchange, and its request.
+func (p *Proxy) begin(w http.ResponseWriter, r *http.Request) (*exchange, *http.Request) {
+	ctx, cancel := context.WithCancel(r.Context())
+	r = r.WithContext(ctx)
+	x := &exchange{ResponseWriter: w, ResponseController: http.NewResponseController(w), cancel: cancel, idle: p.idle}
+	x.setDeadlines(time.Time{})
+	x.timer = time.AfterFunc(x.idle, x.cut)
+	if r.ContentLength != 0 && r.Body != nil {
+		x.EnableFullDuplex()
+		x.unread.Store(r.ProtoMajor == 1)
+		r.Body = &body{ReadCloser: r.Body, exchange: x, received: r.Trailer}
+	}
+	return x, r
+}
+
+func (x *exchange) setDeadlines(t time.Time) {
+	x.SetReadDeadline(t)
+	x.SetWriteDeadline(t)
+}
+
+// touch is called whenever something flowed.
+func (x *exchange) touch() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if !x.over {
+		x.timer.Reset(x.idle)
+	}
+}
+
+// cut ends an exchange from outside, whatever it waits for.
+func (x *exchange) cut() {
+	x.cancel()
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if !x.over {
+		x.setDeadlines(time.Unix(1, 0))
+	}
+}
+
+func (x *exchange) end() {
+	x.cancel()
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.over = true
+	x.timer.Stop()
+	if x.unread.Load() {
+		x.SetReadDeadline(time.Now().Add(linger))
+	}
+}
+
+// WriteHeader sees to it that net/http does not look for the next request on a
+// connection whose client is answered while it still sends: it may find what a
+// reader of the body left (golang/go#68560). Of an early hint only the links
+// pass: nobody else removes the hop-by-hop headers.
+func (x *exchange) WriteHeader(code int) {
+	for name := range x.Header() {
+		if code < http.StatusOK && name != "Link" {
+			x.Header().Del(name)
+		}
+	}
+	if code >= http.StatusOK && x.unread.Load() {
+		x.Header().Set("Connection", "close")
+	}
+	x.ResponseWriter.WriteHeader(code)
+}
+
+func (x *exchange) Write(p []byte) (int, error) {
+	x.touch()
+	return x.ResponseWriter.Write(p)
+}
+
+// Unwrap is for [http.ResponseController].
+func (x *exchange) Unwrap() http.ResponseWriter { return x.ResponseWriter }
+
+// Hijack gives the client's connection to a tunnel, once the upstream said 101
+// to the protocol that was asked for.
+func (x *exchange) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, rw, err := x.ResponseController.Hijack()
+	if err != nil {
+		return nil, nil, err
+	}
+	early := io.LimitReader(rw, int64(rw.Reader.Buffered()))
+	return &tunnel{conn, io.MultiReader(early, conn), x}, rw, nil
+}
+
+// tunnel is the client's side of an upgraded connection. It ends with either
+// side: that one can stop sending and still read, it does not let on.
+type tunnel struct {
+	net.Conn
+	reader   io.Reader
+	exchange *exchange
+}
+
+func (t *tunnel) Read(p []byte) (int, error) {
+	n, err := t.reader.Read(p)
+	t.exchange.touch()
+	if err == io.EOF {
+		err = errors.New("the client closed the tunnel")
+	}
+	return n, err
+}
+
+func (t *tunnel) Write(p []byte) (int, error) {
+	t.exchange.touch()
+	return t.Conn.Write(p)
+}
+
+// body is what a client sends, on its way upstream.
+type body struct {
+	io.ReadCloser
+	exchange *exchange
+	received http.Header // the client's trailer, once all is read
+	trailer  http.Header // the upstream's: what was announced and may pass
+}
+
+func (b *body) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	b.exchange.touch()
+	if err == io.EOF {
+		for name := range b.trailer {
+			b.trailer[name] = b.received[name]
+		}
+		b.exchange.unread.Store(false)
+	} else if err != nil {
+		b.exchange.badBody.Store(true)
+	}
+	return n, err
+}

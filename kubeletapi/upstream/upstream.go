@@ -1,0 +1,248 @@
+// Package upstream passes requests on to one HTTP service: whatever the filter
+// lets through, for an exporter, an agent or a kubelet's read-only port that has
+// no authentication of its own.
+//
+// What was authorized is what is served: method, path and query go upstream byte
+// for byte, or not at all. A path that cannot stay as it is, a query that cannot
+// be parsed whole and a fragment get 400, CONNECT and TRACE 405, and headers that
+// name another method or path to serve are removed. Whether a path is canonical
+// is the filter's question.
+//
+// No credential goes upstream, and nothing that could pass for the word of a
+// trusted proxy: not Authorization, Proxy-Authorization, a token among WebSocket
+// protocols, X-Remote-*, Impersonate-*, Forwarded, X-Forwarded-* or X-Real-Ip, in
+// a header or a trailer, whatever their case, and with any other sign in the
+// place of a hyphen. Cookies pass. The Host is the upstream's.
+//
+// Bodies and answers stream in both directions at once and are flushed as they
+// come. No time limit of the [http.Server] in front ends an exchange in which
+// something flows; one in which nothing does is cut after [Config.IdleTimeout].
+package upstream
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"kubeletauth/kubeletapi/internal/reload"
+)
+
+// Config describes an upstream and how to reach it.
+type Config struct {
+	// URL is http://host:port, https://host:port or unix:///path/of.sock. The
+	// environment's proxies do not count.
+	URL string
+
+	// CAFile is a bundle of the authorities that may vouch for an https
+	// upstream; empty stands for the system's. CertFile and KeyFile are the
+	// client certificate that it gets if it asks for one. Changed files are
+	// taken over within a second, for new connections.
+	CAFile, CertFile, KeyFile string
+
+	// Protocol is empty for HTTP/1.1, and HTTP/2 with an https upstream that
+	// speaks it; or h2c for HTTP/2 that is not encrypted, to a loopback address
+	// or a Unix socket. Upgrades are HTTP/1.1 in any case.
+	Protocol string
+
+	// Timeout bounds the wait for the header of an answer, once the request is
+	// sent. Zero is 30 seconds, negative is no limit.
+	Timeout time.Duration
+
+	// IdleTimeout is how long it may be that nothing flows in either direction
+	// of an exchange or a tunnel. Zero is 4 hours, as the kubelet's
+	// streamingConnectionIdleTimeout; negative is no limit.
+	IdleTimeout time.Duration
+
+	// IdentityHeaders tells the upstream who asks, as Kubernetes' aggregator
+	// does: X-Remote-User, -Uid, -Group and -Extra-*. A request without a user,
+	// or with one that a header cannot hold unchanged, gets 502.
+	IdentityHeaders bool
+
+	// Logger is told of failures, at level error if they are not the client's;
+	// it is told no query. Nil is slog.Default().
+	Logger *slog.Logger
+
+	// Report is told of every reload of the files: nil when their new contents
+	// are in force, or why the old ones stay. If it is nil, the Logger is told.
+	Report func(error)
+}
+
+// Proxy passes requests on to an upstream. It is made by [New] and safe for
+// concurrent use. If the upstream cannot be reached, it answers 502; if it takes
+// too long, 504. The log has the reason, the client has not.
+type Proxy struct {
+	scheme, host string
+	connections  *reload.Value[connections]
+	reverse      httputil.ReverseProxy
+	identity     bool
+	idle         time.Duration
+	logger       *slog.Logger
+
+	tunnels sync.RWMutex // each holds it for reading
+	ctx     context.Context
+	cut     context.CancelFunc // ends ctx, and the tunnels with it
+}
+
+// New returns the Proxy that cfg describes. It reads the files that cfg names,
+// and does not contact the upstream. Its errors name the flag and the file.
+func New(cfg Config) (*Proxy, error) {
+	cfg.Logger = cmp.Or(cfg.Logger, slog.Default())
+	if cfg.Report == nil {
+		cfg.Report = func(err error) { cfg.Logger.Warn("The upstream's files changed", "err", err) }
+	}
+	p := &Proxy{identity: cfg.IdentityHeaders, idle: cmp.Or(cfg.IdleTimeout, 4*time.Hour), logger: cfg.Logger}
+	if p.idle < 0 {
+		p.idle = math.MaxInt64
+	}
+	var socket string
+	var err error
+	if p.scheme, p.host, socket, err = cfg.target(); err != nil {
+		return nil, err
+	}
+	if p.connections, err = reload.New(func(read reload.ReadFunc) (connections, error) { return cfg.connections(read, socket) }, cfg.Report); err != nil {
+		return nil, err
+	}
+	p.ctx, p.cut = context.WithCancel(context.Background())
+	p.reverse = httputil.ReverseProxy{
+		Rewrite:       p.rewrite,
+		Transport:     sender(p.send),
+		FlushInterval: -1,
+		BufferPool:    new(buffers),
+		ErrorHandler:  p.failed,
+		ErrorLog:      slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelInfo),
+	}
+	return p, nil
+}
+
+// ServeHTTP passes r on, and the answer back. The user is the one that the
+// filter in front put into the context of r.
+func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	path := r.URL.EscapedPath()
+	_, err := url.ParseQuery(r.URL.RawQuery)
+	switch {
+	case r.Method == http.MethodConnect || r.Method == http.MethodTrace:
+		w.Header().Set("Allow", "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT")
+		p.answer(w, r, http.StatusMethodNotAllowed, errors.New("this method is not passed on"))
+	case r.URL.Opaque != "" || !strings.HasPrefix(path, "/") || r.URL.RawPath != "" && r.URL.RawPath != path:
+		p.answer(w, r, http.StatusBadRequest, errors.New("the path is none, or has a byte that must be percent-encoded"))
+	case err != nil || strings.Contains(r.URL.RawQuery, "#"):
+		p.answer(w, r, http.StatusBadRequest, errors.New("the query cannot be parsed whole"))
+	default:
+		p.exchange(w, r)
+	}
+}
+
+func (p *Proxy) exchange(w http.ResponseWriter, r *http.Request) {
+	x, r := p.begin(w, r)
+	defer x.end()
+	if mayUpgrade(r) {
+		if !p.tunnels.TryRLock() {
+			p.answer(x, r, http.StatusServiceUnavailable, errors.New("shutting down"))
+			return
+		}
+		defer p.tunnels.RUnlock()
+		defer context.AfterFunc(p.ctx, x.cut)()
+	}
+	p.reverse.ServeHTTP(x, r)
+}
+
+// mayUpgrade reports whether a request asks for a protocol that it may switch to.
+// Any other is ignored (RFC 9110, section 7.8): in h2c, requests would follow
+// that nobody authorized.
+func mayUpgrade(r *http.Request) bool {
+	to := r.Header["Upgrade"]
+	return len(to) == 1 && r.ProtoMajor == 1 && r.ProtoMinor > 0 && (strings.EqualFold(to[0], "websocket") || strings.EqualFold(to[0], "SPDY/3.1"))
+}
+
+// rewrite makes the upstream's request of a client's. The hop-by-hop headers are
+// gone by now, with all that the client declared to be such.
+func (p *Proxy) rewrite(pr *httputil.ProxyRequest) {
+	out := pr.Out
+	out.URL.Scheme, out.URL.Host, out.URL.RawQuery, out.Host = p.scheme, p.host, pr.In.URL.RawQuery, ""
+	if !mayUpgrade(pr.In) {
+		out.Header.Del("Upgrade")
+		out.Header.Del("Connection")
+	}
+	hide(out.Header)
+	hide(out.Trailer)
+	if b, ok := pr.In.Body.(*body); ok {
+		b.trailer = out.Trailer
+	}
+}
+
+type sender func(*http.Request) (*http.Response, error)
+
+func (s sender) RoundTrip(r *http.Request) (*http.Response, error) { return s(r) }
+
+func (p *Proxy) send(r *http.Request) (*http.Response, error) {
+	if p.identity {
+		if err := setIdentity(r); err != nil {
+			return nil, err
+		}
+	}
+	res, err := p.connections.Get().roundTrip(r)
+	if err == nil && res.StatusCode == http.StatusSwitchingProtocols {
+		tunnel := res.Body // which ReverseProxy closes only if it uses it
+		context.AfterFunc(r.Context(), func() { tunnel.Close() })
+	}
+	return res, err
+}
+
+// failed answers a request that the upstream did not.
+func (p *Proxy) failed(w http.ResponseWriter, r *http.Request, err error) {
+	code, timeout := http.StatusBadGateway, net.Error(nil)
+	if errors.As(err, &timeout) && timeout.Timeout() {
+		code = http.StatusGatewayTimeout
+	}
+	if w.(*exchange).badBody.Load() {
+		code = http.StatusBadRequest
+	}
+	p.answer(w, r, code, err)
+}
+
+func (p *Proxy) answer(w http.ResponseWriter, r *http.Request, code int, err error) {
+	level := slog.LevelError
+	if code < http.StatusInternalServerError || r.Context().Err() != nil { // the client is wrong, or gone
+		level = slog.LevelInfo
+	}
+	p.logger.Log(r.Context(), level, http.StatusText(code), "upstream", p.host, "remote", r.RemoteAddr, "method", r.Method,
+		"path", fmt.Sprintf("%.1024s", r.URL.Path), "err", fmt.Sprintf("%.1024s", err))
+	http.Error(w, http.StatusText(code), code)
+}
+
+// Shutdown waits for the tunnels to end, and cuts those that are left when ctx
+// ends. Meanwhile and later there are no new ones. Other exchanges are for
+// [http.Server.Shutdown], which does not know of tunnels. The connections to the
+// upstream are closed once they are idle.
+func (p *Proxy) Shutdown(ctx context.Context) {
+	defer context.AfterFunc(ctx, p.cut)()
+	p.tunnels.Lock()
+	p.cut()
+	p.tunnels.Unlock()
+	p.connections.Get().plain.CloseIdleConnections()
+	p.connections.Get().tunnel.CloseIdleConnections()
+}
+
+// buffers are what answers are copied with.
+type buffers struct{ sync.Pool }
+
+const bufferBytes = 32 << 10
+
+func (b *buffers) Get() []byte {
+	if buffer, ok := b.Pool.Get().(*[bufferBytes]byte); ok {
+		return buffer[:]
+	}
+	return make([]byte, bufferBytes)
+}
+
+func (b *buffers) Put(buffer []byte) { b.Pool.Put((*[bufferBytes]byte)(buffer)) }
