@@ -23,6 +23,9 @@ func (cfg *Config) target() (scheme, host, socket string, err error) {
 	if err != nil {
 		u = new(url.URL)
 	}
+	if u.Scheme != "unix" && u.Path == "/" {
+		u.Path = "" // as browsers write it
+	}
 	_, portErr := net.LookupPort("tcp", u.Port())
 	isUnix := strings.HasPrefix(u.Path, "/") && *u == url.URL{Scheme: "unix", Path: u.Path, RawPath: u.RawPath}
 	isHTTP := (*u == url.URL{Scheme: "http", Host: u.Host} || *u == url.URL{Scheme: "https", Host: u.Host}) && u.Hostname() != "" && portErr == nil
@@ -50,15 +53,26 @@ func (cfg *Config) connections(read reload.ReadFunc, socket string) (connections
 	if err != nil {
 		return connections{}, err
 	}
+	plain, tunnel := cfg.transport(config, socket), cfg.transport(config, socket)
+	tunnel.Protocols.SetHTTP1(true)
+	plain.Protocols.SetHTTP1(cfg.Protocol == "")
+	plain.Protocols.SetHTTP2(cfg.Protocol == "")
+	plain.Protocols.SetUnencryptedHTTP2(cfg.Protocol == "h2c")
+	return connections{plain, tunnel}, nil
+}
+
+// transport returns one that speaks no protocol yet. It must not be cloned, which
+// would settle that.
+func (cfg *Config) transport(config *tls.Config, socket string) *http.Transport {
 	dialer := &net.Dialer{Timeout: 10 * time.Second}
-	plain := &http.Transport{
+	return &http.Transport{
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 			if socket != "" {
 				network, address = "unix", socket
 			}
 			return dialer.DialContext(ctx, network, address)
 		},
-		TLSClientConfig:        config,
+		TLSClientConfig:        config.Clone(),
 		TLSHandshakeTimeout:    10 * time.Second,
 		DisableCompression:     true, // the client's own wish counts
 		MaxIdleConnsPerHost:    128,
@@ -69,12 +83,6 @@ func (cfg *Config) connections(read reload.ReadFunc, socket string) (connections
 		Protocols:              new(http.Protocols),
 		HTTP2:                  &http.HTTP2Config{SendPingTimeout: 30 * time.Second, PingTimeout: 15 * time.Second},
 	}
-	tunnel := plain.Clone()
-	tunnel.Protocols.SetHTTP1(true)
-	plain.Protocols.SetHTTP1(cfg.Protocol == "")
-	plain.Protocols.SetHTTP2(cfg.Protocol == "")
-	plain.Protocols.SetUnencryptedHTTP2(cfg.Protocol == "h2c")
-	return connections{plain, tunnel}, nil
 }
 
 func (c connections) roundTrip(r *http.Request) (*http.Response, error) {

@@ -1,0 +1,65 @@
+package upstream
+
+import (
+	"encoding/pem"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// The upstream is spoken to in HTTP/2 where it is to be, or can be.
+func TestProtocols(t *testing.T) {
+	for _, tt := range []struct {
+		protocol   string
+		encrypted  bool
+		understood []string
+		want       string
+	}{
+		{"", false, []string{"1"}, "HTTP/1.1"},
+		{"", false, []string{"1", "h2c"}, "HTTP/1.1"},
+		{"h2c", false, []string{"1", "h2c"}, "HTTP/2.0"},
+		{"h2c", false, []string{"h2c"}, "HTTP/2.0"},
+		{"", true, []string{"1", "2"}, "HTTP/2.0"},
+		{"", true, []string{"1"}, "HTTP/1.1"},
+	} {
+		service := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.Proto) }))
+		service.Config.Protocols = new(http.Protocols)
+		for _, p := range tt.understood {
+			switch p {
+			case "1":
+				service.Config.Protocols.SetHTTP1(true)
+			case "2":
+				service.Config.Protocols.SetHTTP2(true)
+				service.EnableHTTP2 = true
+			case "h2c":
+				service.Config.Protocols.SetUnencryptedHTTP2(true)
+			}
+		}
+		cfg := Config{Protocol: tt.protocol}
+		if tt.encrypted {
+			service.StartTLS()
+			cfg.CAFile = filepath.Join(t.TempDir(), "ca.crt")
+			ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: service.Certificate().Raw})
+			if err := os.WriteFile(cfg.CAFile, ca, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		} else {
+			service.Start()
+		}
+		defer service.Close()
+		cfg.URL = service.URL
+		proxy, err := New(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer proxy.Shutdown(t.Context())
+		w := httptest.NewRecorder()
+		proxy.ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
+		if w.Body.String() != tt.want {
+			t.Errorf("%+v: %d %q", tt, w.Code, w.Body)
+		}
+	}
+}
