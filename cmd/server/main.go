@@ -109,13 +109,13 @@ func serve(ctx context.Context, opts options.Options) error {
 	return server.ListenAndServe(ctx)
 }
 
-// route passes the paths below prefixes on, or all of them but that of this
-// server's own metrics.
+// route passes the paths below prefixes on, or all if there are none, but never
+// that of this server's own metrics.
 func route(prefixes []string, proxy, own http.Handler) http.Handler {
-	if len(prefixes) == 0 {
-		return upstream.Route([]string{"/metrics/kubeletauth"}, own, proxy)
+	if len(prefixes) > 0 {
+		proxy = upstream.Route(prefixes, proxy, own)
 	}
-	return upstream.Route(prefixes, proxy, own)
+	return upstream.Route([]string{"/metrics/kubeletauth"}, own, proxy)
 }
 
 // shutDown gives the tunnels 20 seconds to end once ctx has ended. The function

@@ -81,7 +81,7 @@ func (o *Options) settings() settings.Table {
 		}},
 		{Title: "Upstream", Settings: []settings.Setting{
 			{Flag: "upstream", Target: &o.Upstream.URL, Usage: "service to pass requests on to: http://host:port, https://host:port or unix:///path/of.sock"},
-			{Flag: "upstream-paths", Target: &o.UpstreamPaths, Usage: "prefixes of the paths that are passed on, of whole segments, separated by commas; empty: all but /metrics/kubeletauth"},
+			{Flag: "upstream-paths", Target: &o.UpstreamPaths, Usage: "prefixes of the paths that are passed on, of whole segments, separated by commas; empty: all; /metrics/kubeletauth never is"},
 			{Flag: "upstream-ca-file", Target: &o.Upstream.CAFile, Usage: "authorities of an https upstream; empty: the system's"},
 			{Flag: "upstream-cert-file", Target: &o.Upstream.CertFile, Usage: "client certificate for an https upstream"},
 			{Flag: "upstream-key-file", Target: &o.Upstream.KeyFile, Usage: "key of the client certificate"},
