@@ -78,7 +78,7 @@ func (a API) openLog(name string) (*os.File, fs.FileInfo, error) {
 // refuseLog answers 404 whether there is nothing, or nothing that may be shown.
 func (a API) refuseLog(w http.ResponseWriter, r *http.Request, err error) {
 	if !errors.Is(err, fs.ErrNotExist) {
-		a.logger().Warn("Cannot show a log", "path", r.URL.Path, "err", err)
+		a.logger().Warn("Cannot show a log", "path", fmt.Sprintf("%.1024s", r.URL.Path), "err", fmt.Sprintf("%.1024s", err))
 	}
 	http.NotFound(w, r)
 }

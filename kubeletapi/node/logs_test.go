@@ -525,3 +525,14 @@ func TestLogDirComesAndGoes(t *testing.T) {
 		t.Errorf("%d, logged %q", got.Code, &log)
 	}
 }
+
+// However long a path is that cannot be shown, the log line about it is not.
+func TestRefusedLogIsClipped(t *testing.T) {
+	var log strings.Builder
+	api := node.API{LogDir: t.TempDir(), Logger: slog.New(slog.NewTextHandler(&log, nil))}
+	w := httptest.NewRecorder()
+	api.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/logs/"+strings.Repeat("x", 60_000), nil))
+	if w.Code != http.StatusNotFound || log.Len() == 0 || log.Len() > 4<<10 {
+		t.Errorf("%d, %d bytes of log", w.Code, log.Len())
+	}
+}

@@ -11,15 +11,15 @@ import (
 
 // machineAPI shows the readings of a machine.
 type machineAPI struct {
-	nodeName string
-	reader   *machine.Reader
+	API
+	reader *machine.Reader
 }
 
 // newMachineAPI takes a first reading, so that the first client may see a CPU
 // rate.
-func newMachineAPI(nodeName string, r *machine.Reader) *machineAPI {
+func newMachineAPI(a API, r *machine.Reader) *machineAPI {
 	r.Stats()
-	return &machineAPI{nodeName, r}
+	return &machineAPI{a, r}
 }
 
 // summary answers as handleSummary of pkg/kubelet/server/stats/handler.go in
@@ -33,9 +33,9 @@ func (m *machineAPI) summary(w http.ResponseWriter, r *http.Request) {
 	}
 	only := r.Form["only_cpu_and_memory"]
 	node := m.reader.Stats().Summary(len(only) != 1 || only[0] != "true")
-	node["nodeName"] = m.nodeName
+	node["nodeName"] = m.NodeName
 	body, err := json.Marshal(machine.Object{"node": node, "pods": [0]any{}}) // an empty slice would be left out
-	API{}.answer(w, r, "application/json", body, err)
+	m.answer(w, r, "application/json", body, err)
 }
 
 // resource answers with what pkg/kubelet/metrics/collectors/resource_metrics.go
@@ -60,12 +60,12 @@ func (m *machineAPI) resource(w http.ResponseWriter, r *http.Request) {
 	}
 	body = fmt.Appendf(body, "# HELP resource_scrape_error [STABLE] 1 if there was an error while getting container metrics, 0 otherwise\n"+
 		"# TYPE resource_scrape_error gauge\nresource_scrape_error %d\n", failed)
-	API{}.answer(w, r, "text/plain; version=0.0.4; charset=utf-8", body, nil)
+	m.answer(w, r, "text/plain; version=0.0.4; charset=utf-8", body, nil)
 }
 
 // spec answers with cAdvisor's MachineInfo, as the kubelet did until it gave
 // /spec/ up.
 func (m *machineAPI) spec(w http.ResponseWriter, r *http.Request) {
 	body, err := json.Marshal(m.reader.Info())
-	API{}.answer(w, r, "application/json", body, err)
+	m.answer(w, r, "application/json", body, err)
 }

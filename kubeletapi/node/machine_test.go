@@ -44,7 +44,7 @@ func TestMachine(t *testing.T) {
 			root := t.TempDir()
 			reader, later := unpack(t, file, root)
 			synctest.Test(t, func(t *testing.T) {
-				m := newMachineAPI("node-1", reader)
+				m := newMachineAPI(API{NodeName: "node-1"}, reader)
 				later()
 				time.Sleep(10 * time.Second)
 				for golden, body := range map[string]string{
@@ -62,7 +62,7 @@ func TestMachine(t *testing.T) {
 
 // TestSummaryOnly asks for only the CPU and memory, or means to.
 func TestSummaryOnly(t *testing.T) {
-	m := newMachineAPI("node-1", &machine.Reader{Root: busy(t)})
+	m := newMachineAPI(API{NodeName: "node-1"}, &machine.Reader{Root: busy(t)})
 	for _, row := range []struct {
 		method, query, form string
 		code                int
@@ -114,7 +114,7 @@ func TestResourceError(t *testing.T) {
 		{idle, "node_memory_working_set_bytes resource_scrape_error", "1"},
 		{busy(t), "node_cpu_usage_seconds_total resource_scrape_error", "1"},
 	} {
-		body := answerOf(t, newMachineAPI("node-1", &machine.Reader{Root: row.root}).resource, "GET", "/metrics/resource", "")
+		body := answerOf(t, newMachineAPI(API{NodeName: "node-1"}, &machine.Reader{Root: row.root}).resource, "GET", "/metrics/resource", "")
 		var names []string
 		for line := range strings.Lines(body) {
 			if name, _, _ := strings.Cut(line, " "); name != "#" {

@@ -64,7 +64,7 @@ type API struct {
 // which the kubelet has 405 (InstallSystemLogHandler and InstallProfilingHandler
 // of pkg/kubelet/server).
 func (a API) Handler() http.Handler {
-	mux, m := a.healthMux(), newMachineAPI(a.NodeName, new(machine.Reader))
+	mux, m := a.healthMux(), newMachineAPI(a, new(machine.Reader))
 	for pattern, handler := range map[string]http.HandlerFunc{
 		"/metrics": a.metrics, "/metrics/kubeletauth": a.metrics, "/metrics/resource": m.resource, "/configz": a.configz,
 		"GET /stats/summary": m.summary, "POST /stats/summary": m.summary, "GET /spec": m.spec, "GET /spec/{$}": m.spec,
