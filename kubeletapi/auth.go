@@ -23,7 +23,8 @@ import (
 // [New] makes one from a [Config], with the kubelet's authenticators and
 // caches. A literal with an Authenticator and an Authorizer of one's own works
 // too, and remembers nothing. The zero Auth refuses everyone. An Auth is safe
-// for concurrent use; its fields must not change once it is used.
+// for concurrent use; once it is used, its fields must not change, and it must
+// not be copied.
 type Auth struct {
 	// NodeName is the name of the node object that every review is about.
 	NodeName string

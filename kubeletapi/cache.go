@@ -19,7 +19,7 @@ import (
 
 const (
 	// What is remembered is bounded in number; a place costs 8 bytes when empty
-	// and, with an ordinary user and a few decisions, under 1 KiB when taken.
+	// and, with a service account for a user and two decisions, 2 KiB when taken.
 	maxIdentities = 8192 // certificates and tokens, each
 	maxUsers      = 8192
 	maxRefused    = 4096

@@ -24,9 +24,11 @@ func (a *Auth) CheckClientCA(context.Context) error {
 
 // CheckAPIServer returns an error if the API server does not review for this
 // server: it cannot be reached, does not know this server's credential, or does
-// not let it. It asks for the review that nobody may do, and not more than every
-// ten seconds, or every second as long as that fails. Without an API server,
-// there is nothing wrong.
+// not let it. To find out, it has it review whether system:anonymous may get
+// /readyz, or a token of nobody, whatever the answer is: at most every ten
+// seconds, or every second as long as that fails. Those who ask meanwhile get
+// the last result, and wait for one under way. Without an API server, there is
+// nothing wrong.
 func (a *Auth) CheckAPIServer(ctx context.Context) error {
 	if a.client == nil {
 		return nil

@@ -54,7 +54,6 @@ func TestPrometheus(t *testing.T) {
 	})
 	t.Run("the format is clean", func(t *testing.T) { lintMetrics(t, promtool, s.get(t, pageCaller{token: token}, "/metrics")) })
 	t.Run("resource metrics", func(t *testing.T) {
-		requireResourceMetrics(t, s)
 		resources := startPrometheus(t, c, program, net.JoinHostPort(s.Address, strconv.Itoa(s.Port)),
 			promJob{"resource", "/metrics/resource", token, c.CA.CertPEM})
 		if up := resources.awaitScrapes(t); up["resource"] != "1" {
@@ -79,20 +78,5 @@ func lintMetrics(t *testing.T, promtool string, answer harness.Answer) {
 	const breaksRules = 3
 	if exit := (*exec.ExitError)(nil); err != nil && !(errors.As(err, &exit) && exit.ExitCode() == breaksRules) {
 		t.Errorf("promtool: %v", err)
-	}
-}
-
-// requireResourceMetrics skips a test as long as our server does not serve /metrics/resource. This is not for want of
-// anything on this machine, so it is no failure anywhere.
-func requireResourceMetrics(t *testing.T, s *pageServer) {
-	t.Helper()
-	s.cluster.Grant(t, harness.User("resource-probe"), harness.Nodes("get", "metrics"))
-	answer := s.get(t, pageCaller{certificate: s.cluster.ClientCertificate(t, "resource-probe")}, "/metrics/resource")
-	switch answer.Status {
-	case http.StatusOK:
-	case http.StatusNotFound:
-		t.Skip("our server does not serve /metrics/resource yet")
-	default:
-		t.Fatalf("/metrics/resource: %d %s", answer.Status, answer.Body)
 	}
 }

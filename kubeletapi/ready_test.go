@@ -1,0 +1,96 @@
+package kubeletapi_test
+
+import (
+	"net"
+	"testing"
+	"time"
+
+	"kubeletauth/kubeletapi"
+	"kubeletauth/kubeletapi/apiservertest"
+)
+
+// eventually waits for what happens within a few seconds.
+func eventually(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	for end := time.Now().Add(30 * time.Second); !done(); time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%s: not after 30 seconds", what)
+		}
+	}
+}
+
+func TestCheckClientCA(t *testing.T) {
+	w := newWorld(t).start()
+	check := func() error { return w.auth.CheckClientCA(t.Context()) }
+	if err := check(); err != nil {
+		t.Error(err)
+	}
+	w.file("ca.crt", []byte("none"))
+	eventually(t, "a bad file", func() bool { return check() != nil })
+	w.file("ca.crt", w.ca.PEM())
+	eventually(t, "the good file again", func() bool { return check() == nil })
+	if err := new(kubeletapi.Auth).CheckClientCA(t.Context()); err != nil {
+		t.Errorf("without one: %v", err)
+	}
+}
+
+func TestCheckAPIServer(t *testing.T) {
+	for _, mode := range []string{kubeletapi.ModeWebhook, kubeletapi.ModeAlwaysAllow} {
+		w := newWorld(t)
+		w.cfg.AuthorizationMode = mode
+		w.start()
+		for range 3 {
+			if err := w.auth.CheckAPIServer(t.Context()); err != nil {
+				t.Errorf("%s: %v", mode, err)
+			}
+		}
+		reviews := w.api.Reviews()
+		if len(reviews) != 1 {
+			t.Fatalf("%s: %d reviews for three checks in a moment, want 1", mode, len(reviews))
+		}
+		if access := reviews[0].Access; (access != nil) != (mode == kubeletapi.ModeWebhook) || access != nil && (access.User != "system:anonymous" || access.NonResourceAttributes == nil) {
+			t.Errorf("%s: %+v", mode, reviews[0])
+		}
+	}
+	if err := new(kubeletapi.Auth).CheckAPIServer(t.Context()); err != nil {
+		t.Errorf("without one: %v", err)
+	}
+}
+
+func TestCheckAPIServerDown(t *testing.T) {
+	w := newWorld(t)
+	w.start()
+	w.api.Close()
+	if err := w.auth.CheckAPIServer(t.Context()); err == nil {
+		t.Error("an API server that is down is no error")
+	}
+}
+
+func TestCheckCertificate(t *testing.T) {
+	if err := new(kubeletapi.Server).CheckCertificate(t.Context()); err == nil {
+		t.Error("a server that does not serve is ready")
+	}
+	for _, tt := range []struct {
+		from, to time.Duration
+		ready    bool
+	}{
+		{-time.Hour, time.Hour, true}, {-2 * time.Hour, -time.Hour, false}, {time.Hour, 2 * time.Hour, false},
+	} {
+		w := newWorld(t)
+		pair := w.ca.MustIssue(t, apiservertest.Certificate{
+			CommonName: "node", IPs: []net.IP{net.IPv4(127, 0, 0, 1)}, Usages: serverAuth,
+			NotBefore: time.Now().Add(tt.from), NotAfter: time.Now().Add(tt.to),
+		})
+		w.file("tls.crt", apiservertest.CertPEM(pair))
+		w.file("tls.key", apiservertest.KeyPEM(pair))
+		auth, err := kubeletapi.New(w.cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer auth.Close()
+		server := &kubeletapi.Server{Config: w.cfg, Auth: auth, Ready: nil}
+		w.serve(server)
+		check := func() bool { return (server.CheckCertificate(t.Context()) == nil) == tt.ready }
+		eventually(t, "ready as the certificate is", check)
+	}
+}
