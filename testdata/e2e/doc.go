@@ -8,10 +8,10 @@
 // What a machine lacks is said in the line that skips a test. The environment may say:
 //
 //	KUBELETAUTH_E2E_NOSKIP=1    a test that cannot run is a failure, not skipped, but for those of programs that
-//	                            cannot be had on every machine: Prometheus and metrics-server
+//	                            cannot be had on every machine: Prometheus, metrics-server, nginx
 //	KUBELETAUTH_E2E_DIR=folder  where the cluster's logs, certificates and audit log go and stay
 //
-// Prometheus is the machine's own, or is taken from Debian's archive without being installed.
+// Prometheus and nginx are the machine's own, or are taken from Debian's archive without being installed.
 //
 // A control plane listens on 127.0.0.1. A kubelet listens on an address of one of this machine's interfaces.
 package e2e
