@@ -2,6 +2,7 @@ package upstream_test
 
 import (
 	"context"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -272,5 +273,24 @@ func TestRoutes(t *testing.T) {
 	w := httptest.NewRecorder()
 	if upstream.Route(nil, name("match"), name("rest")).ServeHTTP(w, httptest.NewRequest("GET", "/", nil)); w.Body.String() != "rest" {
 		t.Error("no prefix matches")
+	}
+}
+
+// Whoever may pass cannot fill the log with one line.
+func TestLogLineIsShort(t *testing.T) {
+	var log strings.Builder
+	proxy, err := upstream.New(upstream.Config{URL: "http://127.0.0.1:1", Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, r := range map[string]*http.Request{
+		"method": httptest.NewRequest(strings.Repeat("M", 60<<10), "/?x=%zz", nil),
+		"path":   httptest.NewRequest("GET", "/"+strings.Repeat("p", 60<<10)+"?x=%zz", nil),
+	} {
+		log.Reset()
+		proxy.ServeHTTP(httptest.NewRecorder(), r)
+		if n := log.Len(); n == 0 || n > 2<<10 {
+			t.Errorf("a long %s makes %d bytes", name, n)
+		}
 	}
 }

@@ -215,7 +215,7 @@ func (p *Proxy) answer(w http.ResponseWriter, r *http.Request, code int, err err
 	if code < http.StatusInternalServerError || r.Context().Err() != nil { // the client is wrong, or gone
 		level = slog.LevelInfo
 	}
-	p.logger.Log(r.Context(), level, http.StatusText(code), "upstream", p.host, "remote", r.RemoteAddr, "method", r.Method,
+	p.logger.Log(r.Context(), level, http.StatusText(code), "upstream", p.host, "remote", r.RemoteAddr, "method", fmt.Sprintf("%.64s", r.Method),
 		"path", fmt.Sprintf("%.1024s", r.URL.Path), "err", fmt.Sprintf("%.1024s", err))
 	http.Error(w, http.StatusText(code), code)
 }
