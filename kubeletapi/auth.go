@@ -200,10 +200,11 @@ func (a *Auth) decide(r *http.Request, id *identity, v verb, s subresource, h ti
 	if a.memory == nil || id.decisions == nil {
 		return a.ask(r.Context(), a.attributes(id.user, v, s, r.URL.Path))
 	}
-	if d := id.decisions[v][s].Load(); d != nil && d.fresh(h) {
+	at := place{v, s}
+	if d := id.decisions.get(at); d != nil && d.fresh(h) {
 		return d, nil
 	}
-	return a.memory.decide(r.Context(), asked{about: id.decisions, verb: v, subresource: s}, func(ctx context.Context) (*decision, error) {
+	return a.memory.decide(r.Context(), asked{about: id.decisions, place: at}, func(ctx context.Context) (*decision, error) {
 		return a.ask(ctx, a.attributes(id.user, v, s, "")) // what is remembered must not depend on the path
 	})
 }

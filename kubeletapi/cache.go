@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"slices"
 	"time"
+	"unique"
 
 	"kubeletauth/authn"
 	"kubeletauth/kubeletapi/internal/ttlcache"
@@ -275,7 +276,7 @@ func (c *identities) review(ctx context.Context, key ttlcache.Key, token string,
 
 // newIdentity gives the user what is known about an equal one.
 func (c *identities) newIdentity(user *authn.UserInfo, now time.Time) *identity {
-	id := &identity{user: authn.AuthenticatedUser(user)}
+	id := &identity{user: compact(authn.AuthenticatedUser(user))}
 	if c.userTTL <= 0 {
 		return id
 	}
@@ -287,6 +288,22 @@ func (c *identities) newIdentity(user *authn.UserInfo, now time.Time) *identity 
 	c.byUser.Put(key, known, now, now.Add(c.userTTL))
 	id.decisions = known
 	return id
+}
+
+// compact returns a copy of u for keeping: without spare room, and with one copy
+// of what many users have in common.
+func compact(u *authn.UserInfo) *authn.UserInfo {
+	kept := &authn.UserInfo{Username: u.Username, UID: u.UID, Groups: make([]string, len(u.Groups))}
+	for i, group := range u.Groups {
+		kept.Groups[i] = unique.Make(group).Value()
+	}
+	if len(u.Extra) > 0 {
+		kept.Extra = make(map[string][]string, len(u.Extra))
+	}
+	for k, values := range u.Extra {
+		kept.Extra[unique.Make(k).Value()] = append(make([]string, 0, len(values)), values...)
+	}
+	return kept
 }
 
 // userKey covers every field, each with its length, so that no two different

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"hash/maphash"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -12,16 +13,55 @@ import (
 	"kubeletauth/kubeletapi/internal/ttlcache"
 )
 
-// decisions are those about one user, by verb and subresource. Users who are
-// equal in all fields share them, whatever their credentials, as they share
-// the cache entries of the kubelet's webhook.
-type decisions [verbCount][subresourceCount]atomic.Pointer[decision]
+// decisions are those about one user: a short list, which is replaced whole and
+// read without a lock. Users who are equal in all fields share them, whatever
+// their credentials, as they share the cache entries of the kubelet's webhook.
+type decisions struct {
+	list atomic.Pointer[[]*decision]
+}
 
 // decision is one answer. It is immutable but for its term.
 type decision struct {
 	term
-	authz.Decision
 	reason string
+	authz.Decision
+	place
+}
+
+// place is what a decision in the list is about.
+type place struct {
+	verb
+	subresource
+}
+
+func (l *decisions) get(p place) *decision {
+	if list := l.list.Load(); list != nil {
+		for _, d := range *list {
+			if d.place == p {
+				return d
+			}
+		}
+	}
+	return nil
+}
+
+// put replaces the decision about the same place.
+func (l *decisions) put(d *decision) {
+	for {
+		next, old := []*decision{d}, l.list.Load()
+		if old != nil {
+			next = slices.Grow(next, len(*old))
+			for _, other := range *old {
+				if other.place != d.place {
+					next = append(next, other)
+				}
+			}
+		}
+		next = slices.Clip(next)
+		if l.list.CompareAndSwap(old, &next) {
+			return
+		}
+	}
 }
 
 // memory keeps what an Authorizer said, and asks it each question once.
@@ -37,8 +77,7 @@ type memory struct {
 // attributes that have none there.
 type asked struct {
 	about *decisions
-	verb
-	subresource
+	place
 	own bool
 	ownAttributes
 }
@@ -90,7 +129,7 @@ func (m *memory) decide(ctx context.Context, q asked, ask func(context.Context) 
 // known returns the decision that is remembered, in force or not.
 func (m *memory) known(q *asked, now time.Time) *decision {
 	if !q.own {
-		return q.about[q.verb][q.subresource].Load()
+		return q.about.get(q.place)
 	}
 	if known, ok := m.others.Get(m.key(q), now); ok && known.asked == *q {
 		return known.decision
@@ -116,7 +155,8 @@ func (m *memory) review(ctx context.Context, q *asked, ask func(context.Context)
 	if q.own {
 		m.others.Put(m.key(q), &answer{*q, d}, now, d.expires)
 	} else {
-		q.about[q.verb][q.subresource].Store(d)
+		d.place = q.place
+		q.about.put(d)
 	}
 	return d, nil
 }

@@ -14,42 +14,42 @@ const renewalPause = 3 * time.Second
 // never waits, and those who came together do not come back together.
 type term struct {
 	expires time.Time
-	due     atomic.Pointer[time.Time] // never after expires; nil once the answer was taken back
+	early   atomic.Int64 // how long before expires it is to be renewed; takenBack for an answer that was
 }
+
+const takenBack = -1
 
 func (t *term) begin(now time.Time, ttl time.Duration) {
 	t.expires = now.Add(ttl)
-	due := t.expires.Add(-ttl/10 - rand.N(ttl/10+1))
-	t.due.Store(&due)
+	t.early.Store(int64(ttl/10 + rand.N(ttl/10+1)))
 }
 
 // beginFixed is begin for what cannot be renewed.
 func (t *term) beginFixed(expires time.Time) {
 	t.expires = expires
-	t.due.Store(&expires)
+	t.early.Store(0)
 }
 
 // end takes the answer back.
-func (t *term) end() { t.due.Store(nil) }
+func (t *term) end() { t.early.Store(takenBack) }
 
 // fresh reports whether the answer may be used until h without another look.
 func (t *term) fresh(h time.Time) bool {
-	due := t.due.Load()
-	return due != nil && h.Before(*due)
+	early := t.early.Load()
+	return early != takenBack && h.Before(t.expires.Add(-time.Duration(early)))
 }
 
 // inForce reports whether the answer may be used at now.
-func (t *term) inForce(now time.Time) bool { return t.due.Load() != nil && now.Before(t.expires) }
+func (t *term) inForce(now time.Time) bool {
+	return t.early.Load() != takenBack && now.Before(t.expires)
+}
 
 // renew reports whether the caller is the one who is to renew the answer.
 func (t *term) renew(now time.Time) bool {
-	due := t.due.Load()
-	if due == nil || now.Before(*due) {
+	early := t.early.Load()
+	left := t.expires.Sub(now)
+	if early == takenBack || left > time.Duration(early) {
 		return false
 	}
-	next := now.Add(renewalPause)
-	if next.After(t.expires) {
-		next = t.expires
-	}
-	return t.due.CompareAndSwap(due, &next)
+	return t.early.CompareAndSwap(early, int64(max(left-renewalPause, 0)))
 }
