@@ -50,12 +50,34 @@ func main() {
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 
+// subcommand is what a first argument of its name runs in place of serving. Its
+// run returns the exit code.
+type subcommand struct {
+	name, usage string
+	run         func(ctx context.Context, args []string, stdout, stderr io.Writer) int
+}
+
+// subcommands are listed by -h in this order.
+func subcommands() []subcommand {
+	return []subcommand{
+		{"rbac", "prints the roles that a cluster needs, as YAML to apply", rbacCommand},
+	}
+}
+
 // run returns the exit code.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	for _, c := range subcommands() {
+		if len(args) > 0 && args[0] == c.name {
+			return c.run(ctx, args[1:], stdout, stderr)
+		}
+	}
 	logger := slog.New(slog.NewTextHandler(stderr, nil))
 	opts, ignored, err := options.Parse(args)
 	if errors.Is(err, flag.ErrHelp) {
 		fmt.Fprint(stdout, synopsis)
+		for _, c := range subcommands() {
+			fmt.Fprintf(stdout, "\n  server %s [-h]\n        %s\n", c.name, c.usage)
+		}
 		options.Print(stdout)
 		fmt.Fprint(stdout, example)
 		return 0
@@ -95,16 +117,17 @@ func serve(ctx context.Context, opts options.Options) error {
 		server.Handler = route(opts.UpstreamPaths, proxy, server.Handler)
 		defer shutDown(ctx, proxy)()
 	}
-	server.Ready = func(address net.Addr) {
-		opts.Logger.Info("Serving", "url", "https://"+address.String(), "node", auth.NodeName)
-	}
-	var healthz sync.WaitGroup
-	defer healthz.Wait()
+	var background sync.WaitGroup
+	defer background.Wait()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	server.Ready = func(address net.Addr) {
+		opts.Logger.Info("Serving", "url", "https://"+address.String(), "node", auth.NodeName)
+		background.Go(func() { notify(ctx, address, api.HealthHandler(), opts.Logger) })
+	}
 	if opts.HealthzPort > 0 {
 		address := net.JoinHostPort(opts.HealthzBindAddress, strconv.Itoa(opts.HealthzPort))
-		healthz.Go(func() { serveHealthz(ctx, address, api.HealthHandler(), opts.Logger) })
+		background.Go(func() { serveHealthz(ctx, address, api.HealthHandler(), opts.Logger) })
 	}
 	return server.ListenAndServe(ctx)
 }
