@@ -3,6 +3,7 @@ package kubeletapi
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -12,6 +13,7 @@ import (
 
 	"kubeletauth/authn"
 	"kubeletauth/authz"
+	"kubeletauth/kubeletapi/internal/fair"
 	"kubeletauth/kubeletapi/internal/reload"
 	"kubeletauth/kubeletapi/kubeclient"
 )
@@ -53,6 +55,8 @@ type Auth struct {
 	clock      clock
 	identities *identities
 	memory     *memory
+	strangers  *fair.Gate // for reviews of what somebody wants who showed no credential
+	insiders   *fair.Gate // for those of attributes that a known user may choose freely
 	metrics    *metrics
 	client     *kubeclient.Client // that New made
 	clientCA   *reload.Value[*x509.CertPool]
@@ -62,7 +66,7 @@ type Auth struct {
 // RefusedError is why a request does not pass. What the client may know is in
 // Message; the rest is for the log, and holds no token.
 type RefusedError struct {
-	Code    int             // 400, 401, 403 or 500
+	Code    int             // 400, 401, 403, 429 or 500
 	Message string          // the body of the answer
 	User    *authn.UserInfo // who asks, if that is known
 
@@ -151,6 +155,9 @@ func (a *Auth) serve(w http.ResponseWriter, r *http.Request, next http.Handler) 
 func (a *Auth) check(r *http.Request) (*authn.UserInfo, credential, *RefusedError) {
 	h := a.clock.horizon()
 	id, found, err := a.identify(r, h)
+	if errors.Is(err, fair.ErrBusy) {
+		return nil, 0, &RefusedError{Code: http.StatusTooManyRequests, Message: "Too Many Requests", Err: err}
+	}
 	if err != nil || id == nil || id.user == nil || id.user.Username == "" {
 		return nil, 0, &RefusedError{Code: http.StatusUnauthorized, Message: "Unauthorized", Err: err}
 	}
@@ -200,20 +207,24 @@ func (a *Auth) decide(r *http.Request, id *identity, v verb, s subresource, h ti
 	if a.memory == nil || id.decisions == nil {
 		return a.ask(r.Context(), a.attributes(id.user, v, s, r.URL.Path))
 	}
-	at := place{v, s}
-	if d := id.decisions.get(at); d != nil && d.fresh(h) {
-		return d, nil
+	q := asked{about: id.decisions, place: place{v, s}}
+	before := id.decisions.get(q.place)
+	if before != nil && before.fresh(h) {
+		return before, nil
 	}
-	return a.memory.decide(r.Context(), asked{about: id.decisions, place: at}, func(ctx context.Context) (*decision, error) {
-		return a.ask(ctx, a.attributes(id.user, v, s, "")) // what is remembered must not depend on the path
-	})
+	attributes := a.attributes(id.user, v, s, "") // what is remembered must not depend on the path
+	ask := func(ctx context.Context) (*decision, error) { return a.ask(ctx, attributes) }
+	if id.anonymous {
+		ask = a.inTurn(r, id, before, attributes)
+	}
+	return a.memory.decide(r.Context(), q, ask)
 }
 
 // authorizeOwn asks for the attributes of RequestAttributes.
 func (a *Auth) authorizeOwn(r *http.Request, id *identity, h time.Time) *RefusedError {
 	attributes := a.RequestAttributes(r)
 	attributes.User = id.user
-	d, err := a.decideOwn(r.Context(), id, &attributes, h)
+	d, err := a.decideOwn(r, id, &attributes, h)
 	switch {
 	case err != nil:
 		return refused([]authz.Attributes{attributes}, "", err)
@@ -223,16 +234,37 @@ func (a *Auth) authorizeOwn(r *http.Request, id *identity, h time.Time) *Refused
 	return refused([]authz.Attributes{attributes}, d.reason, nil)
 }
 
-func (a *Auth) decideOwn(ctx context.Context, id *identity, attributes *authz.Attributes, h time.Time) (*decision, error) {
+func (a *Auth) decideOwn(r *http.Request, id *identity, attributes *authz.Attributes, h time.Time) (*decision, error) {
 	q, ok := askedOwn(id.decisions, attributes)
 	if a.memory == nil || !ok {
-		return a.ask(ctx, *attributes)
+		return a.inTurn(r, id, nil, *attributes)(r.Context())
 	}
-	if d := a.memory.known(&q, h); d != nil && d.fresh(h) {
-		return d, nil
+	before := a.memory.known(&q, h)
+	if before != nil && before.fresh(h) {
+		return before, nil
 	}
-	copied := *attributes // here, so that only those who wait pay for it
-	return a.memory.decide(ctx, q, func(ctx context.Context) (*decision, error) { return a.ask(ctx, copied) })
+	return a.memory.decide(r.Context(), q, a.inTurn(r, id, before, *attributes))
+}
+
+// inTurn returns a function that asks when it is the turn of whoever sent r, or
+// at once if that was allowed before.
+func (a *Auth) inTurn(r *http.Request, id *identity, before *decision, attributes authz.Attributes) func(context.Context) (*decision, error) {
+	gate, source := a.insiders, fair.Source{Host: id.user.Username}
+	switch {
+	case before != nil && before.Decision == authz.DecisionAllow:
+		gate = nil
+	case id.anonymous:
+		gate, source = a.strangers, sourceOf(r)
+	}
+	return func(ctx context.Context) (*decision, error) {
+		leave, err := gate.Enter(ctx, source)
+		if err != nil {
+			return nil, err
+		}
+		d, err := a.ask(ctx, attributes)
+		leave(outcome(d != nil && d.Decision == authz.DecisionAllow, err))
+		return d, err
+	}
 }
 
 func (a *Auth) ask(ctx context.Context, attributes authz.Attributes) (*decision, error) {
@@ -270,7 +302,10 @@ func refused(asked []authz.Attributes, reason string, err error) *RefusedError {
 		what += fmt.Sprintf(", resource=%s, subresource(s)=%v", last.Resource, subresources(asked))
 	}
 	e.Message = "Forbidden (" + what + ")\n"
-	if err != nil {
+	switch {
+	case errors.Is(err, fair.ErrBusy):
+		e.Code, e.Message = http.StatusTooManyRequests, "Too Many Requests"
+	case err != nil:
 		e.Code, e.Message = http.StatusInternalServerError, "Authorization error ("+what+")"
 	}
 	return e
@@ -290,7 +325,14 @@ func badRequest(err error) *RefusedError {
 // refuse is the one place where a refusal becomes an answer.
 func (a *Auth) refuse(w http.ResponseWriter, r *http.Request, e *RefusedError) {
 	a.log(r, e)
+	a.metrics.refuse(e.Code)
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	if e.Code == http.StatusTooManyRequests {
+		w.Header().Set("Retry-After", "1")
+	}
+	if r.ProtoMajor == 2 && (e.User == nil || e.User.Username == authn.UserAnonymous) {
+		w.Header().Set("Connection", "close") // a stranger gets one request of a connection that could carry any number
+	}
 	w.WriteHeader(e.Code)
 	io.WriteString(w, e.Message)
 }

@@ -15,6 +15,7 @@ import (
 	"unique"
 
 	"kubeletauth/authn"
+	"kubeletauth/kubeletapi/internal/fair"
 	"kubeletauth/kubeletapi/internal/ttlcache"
 )
 
@@ -39,6 +40,7 @@ type identity struct {
 	roots     *x509.CertPool // that the certificate was verified with; nil for others
 	notAfter  time.Time      // a token's own end, by the node's clock; zero for none
 	decisions *decisions     // nil where none are kept
+	anonymous bool           // nobody has shown a credential
 }
 
 func (id *identity) fresh(h time.Time) bool {
@@ -69,6 +71,7 @@ type identities struct {
 	refusedTokens *ttlcache.Table[error]
 	byUser        *ttlcache.Table[*decisions]
 	reviews       ttlcache.Group[ttlcache.Key, *identity]
+	strangers     *fair.Gate // for tokens that were never accepted
 }
 
 // refusal is why a certificate chain is no good: nil if it names nobody.
@@ -181,7 +184,7 @@ func (c *identities) header(r *http.Request, h time.Time) (*identity, error) {
 	if !ok {
 		return nil, nil
 	}
-	id, err := c.token(r.Context(), token, h)
+	id, err := c.token(r, token, h)
 	last.remember(sighting{header: values[0], id: id}, h)
 	return id, err
 }
@@ -194,10 +197,14 @@ func (c *identities) webSocket(r *http.Request, h time.Time) (*identity, error) 
 	if token == "" || err != nil {
 		return nil, err
 	}
-	return c.token(r.Context(), token, h)
+	id, err := c.token(r, token, h)
+	if s := slotOf(r.Context()); s != nil && id != nil {
+		s.connection.Vouch()
+	}
+	return id, err
 }
 
-func (c *identities) token(ctx context.Context, token string, h time.Time) (*identity, error) {
+func (c *identities) token(r *http.Request, token string, h time.Time) (*identity, error) {
 	key := tokenKey(token)
 	if id, ok := c.byToken.Get(key, h); ok && id.fresh(h) {
 		c.metrics.tokenKnown()
@@ -206,7 +213,7 @@ func (c *identities) token(ctx context.Context, token string, h time.Time) (*ide
 	start := time.Now()
 	id, err, known := c.remembered(key, start)
 	if !known {
-		id, err = c.await(ctx, key, token)
+		id, err = c.await(r, key, token)
 		c.metrics.tokenAsked(time.Since(start))
 		return id, err
 	}
@@ -217,15 +224,38 @@ func (c *identities) token(ctx context.Context, token string, h time.Time) (*ide
 	return id, err
 }
 
-// await asks about a token, or waits for the answer that is on its way.
-func (c *identities) await(ctx context.Context, key ttlcache.Key, token string) (*identity, error) {
+// await asks about a token, or waits for the answer that is on its way. The
+// tokens of those who were never accepted wait for their turn.
+func (c *identities) await(r *http.Request, key ttlcache.Key, token string) (*identity, error) {
 	defer c.metrics.tokenBlocked()()
-	return c.reviews.Do(ctx, key, func(ctx context.Context) (*identity, error) {
-		if id, err, ok := c.remembered(key, time.Now()); ok {
+	source := sourceOf(r)
+	return c.reviews.Do(r.Context(), key, func(ctx context.Context) (*identity, error) {
+		now := time.Now()
+		if id, err, ok := c.remembered(key, now); ok {
 			return id, err
 		}
-		return c.review(ctx, key, token, nil)
+		if before, _ := c.byToken.Get(key, now); before != nil && !before.ended() {
+			return c.review(ctx, key, token, before)
+		}
+		leave, err := c.strangers.Enter(ctx, source)
+		if err != nil {
+			return nil, err
+		}
+		id, err := c.review(ctx, key, token, nil)
+		leave(outcome(id != nil, err))
+		return id, err
 	})
+}
+
+// outcome is what a review has shown of somebody.
+func outcome(good bool, err error) fair.Outcome {
+	switch {
+	case good:
+		return fair.Good
+	case err == nil || authn.IsRefusal(err):
+		return fair.Bad
+	}
+	return fair.Unknown
 }
 
 // tokenKey allocates nothing for a token of an ordinary length.

@@ -12,6 +12,7 @@ import (
 
 	"kubeletauth/authn"
 	"kubeletauth/authz"
+	"kubeletauth/kubeletapi/internal/fair"
 	"kubeletauth/kubeletapi/internal/ttlcache"
 	"kubeletauth/kubeletapi/kubeclient"
 )
@@ -59,6 +60,12 @@ type Config struct {
 	Kubeconfig string
 	InCluster  bool
 
+	// What those may cost the API server who have shown no good credential:
+	// reviews per second that end in a refusal, and at once. Others are not
+	// counted.
+	KubeAPIQPS   int // 0 is 50
+	KubeAPIBurst int // 0 is 100
+
 	// Serving; see [Server].
 	Address             string // empty is 127.0.0.1
 	Port                int    // 0 is 10250
@@ -94,10 +101,12 @@ func New(cfg Config) (*Auth, error) {
 		return nil, err
 	}
 	m := newMetrics()
+	cfg.Logger = slog.New(fair.NewLogHandler(cfg.logger().Handler(), logRate, logBurst))
 	auth := &Auth{NodeName: name, FineGrained: cfg.FeatureGates[FineGrainedGate], Logger: cfg.Logger, metrics: m}
 	if auth.client, err = cfg.useClient(m); err != nil {
 		return nil, err
 	}
+	auth.strangers, auth.insiders = cfg.newGate(), cfg.newGate()
 	cfg.setAuthorizer(auth)
 	if cfg.RequestAttributes == AttributesNonResource {
 		auth.RequestAttributes = NonResource
@@ -106,6 +115,20 @@ func New(cfg Config) (*Auth, error) {
 		return nil, err
 	}
 	return auth, nil
+}
+
+const (
+	maxReviewed = 64 // of those who are not known, at once
+	maxWaiting  = 512
+	patience    = 5 * time.Second
+
+	logRate, logBurst = 20, 200 // lines about requests, and as many errors
+)
+
+// newGate returns a gate for those whose reviews are counted.
+func (cfg *Config) newGate() *fair.Gate {
+	bucket := fair.Bucket{Rate: float64(cmp.Or(cfg.KubeAPIQPS, 50)), Burst: float64(max(cmp.Or(cfg.KubeAPIBurst, 100), 1))}
+	return &fair.Gate{Concurrent: maxReviewed, Bucket: bucket, Waiting: maxWaiting, Patience: patience}
 }
 
 // nodeName is GetHostname of k8s.io/component-helpers node/util/hostname.go.
@@ -216,6 +239,7 @@ func (cfg *Config) setIdentities(auth *Auth) error {
 		tokenTTL:      orDefault(cfg.AuthenticationTokenWebhookCacheTTL, 2*time.Minute),
 		metrics:       auth.metrics,
 		logger:        cfg.logger(),
+		strangers:     auth.strangers,
 		byCertificate: ttlcache.NewTable[*identity](maxIdentities),
 		byToken:       ttlcache.NewTable[*identity](maxIdentities),
 		refusedChains: ttlcache.NewTable[refusal](maxRefused),
@@ -239,6 +263,7 @@ func (cfg *Config) setIdentities(auth *Auth) error {
 	if cfg.AnonymousAuth {
 		user, _, _ := authn.Anonymous{}.AuthenticateRequest(nil)
 		ids.anonymous = ids.newIdentity(user, time.Now())
+		ids.anonymous.anonymous = true
 	}
 	auth.identities = ids
 	return nil
@@ -265,9 +290,9 @@ func (cfg *Config) logger() *slog.Logger {
 	return cfg.Logger
 }
 
-func orDefault(d, def time.Duration) time.Duration {
-	if d == 0 {
+func orDefault[N int | time.Duration](n, def N) N {
+	if n == 0 {
 		return def
 	}
-	return d
+	return n
 }

@@ -3,6 +3,7 @@ package kubeletapi
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"hash/maphash"
 	"log/slog"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"kubeletauth/authz"
+	"kubeletauth/kubeletapi/internal/fair"
 	"kubeletauth/kubeletapi/internal/ttlcache"
 )
 
@@ -140,6 +142,9 @@ func (m *memory) known(q *asked, now time.Time) *decision {
 // review asks and keeps the answer. An error is no answer.
 func (m *memory) review(ctx context.Context, q *asked, ask func(context.Context) (*decision, error)) (*decision, error) {
 	d, err := ask(ctx)
+	if errors.Is(err, fair.ErrBusy) {
+		return nil, err
+	}
 	if err != nil {
 		m.logger.Error("Failed to make webhook authorizer request", "err", clip(err.Error()))
 		return nil, err

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -32,8 +33,13 @@ type metrics struct {
 	reviews     map[string]prom.CounterVec // by resource
 	reviewTimes map[string]prom.HistogramVec
 
+	refused [len(refusals)]*prom.Counter
+	evicted *prom.Counter
 	reloads prom.CounterVec
 }
+
+// refusals are the codes of a RefusedError.
+var refusals = [...]int{400, 401, 403, 429, 500}
 
 // The label values that requests are counted by; every other one is "other"
 // (getMetricMethodBucket and getMetricBucket of pkg/kubelet/server/server.go).
@@ -77,6 +83,11 @@ func newMetrics() *metrics {
 		m.reviews[resource] = r.Counter("apiserver_delegated_"+name+"_request_total", "Number of HTTP requests to the API server's "+resource+", by status code.", "code")
 		m.reviewTimes[resource] = r.Histogram("apiserver_delegated_"+name+"_request_duration_seconds", "Latency in seconds of HTTP requests to the API server's "+resource+", by status code.", []float64{0.25, 0.5, 0.7, 1, 1.5, 3, 5, 10}, "code")
 	}
+	refused := r.Counter("kubeletauth_refused_requests_total", "Requests that did not pass, by the code they got. 429 are those for whom no review was left: if they are not an attack, raise --kube-api-qps. 500 are those that the API server could not decide on: see the log.", "code")
+	for i, code := range refusals {
+		m.refused[i] = refused.With(strconv.Itoa(code))
+	}
+	m.evicted = r.Counter("kubeletauth_evicted_connections_total", "Connections without a good credential that were closed to make room for others.").With()
 	m.reloads = r.Counter("kubeletauth_reload_total", "Changes of a file on disk that were taken over (ok), or were not because the file cannot be read or used (error). On errors, see the log: the last good content is in force.", "file", "status")
 	return m
 }
@@ -196,6 +207,18 @@ func (m *metrics) certificate(leaf *x509.Certificate, now time.Time) {
 func (m *metrics) review(resource, code string, d time.Duration) {
 	m.reviews[resource].With(code).Inc()
 	m.reviewTimes[resource].With(code).Observe(d.Seconds())
+}
+
+func (m *metrics) refuse(code int) {
+	if i := slices.Index(refusals[:], code); m != nil && i >= 0 {
+		m.refused[i].Inc()
+	}
+}
+
+func (m *metrics) evict() {
+	if m != nil {
+		m.evicted.Inc()
+	}
 }
 
 func (m *metrics) reload(file string, err error) {

@@ -14,6 +14,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"kubeletauth/kubeletapi/internal/fair"
 )
 
 // Server serves a handler behind a filter over HTTPS, as the kubelet serves its
@@ -42,6 +44,11 @@ type Server struct {
 	// MaxHeaderBytes bounds a request's header; zero and less is 64 KiB. A longer one
 	// gets 431.
 	MaxHeaderBytes int
+
+	// MaxConnections bounds the open connections; zero is 10,000 and negative is no
+	// limit. For one more the oldest gives way of the host that has the most of
+	// those that have shown no good credential.
+	MaxConnections int
 
 	// Ready, if set, is called with the address once connections are taken.
 	Ready func(net.Addr)
@@ -77,6 +84,13 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	}
 	s.warn()
 	failed := make(chan error, 1)
+	if limit := orDefault(s.MaxConnections, 10_000); limit > 0 {
+		evicted := (*metrics)(nil).evict
+		if s.Auth != nil {
+			evicted = s.Auth.metrics.evict
+		}
+		listener = &fair.Listener{Listener: listener, Max: limit, Evicted: evicted}
+	}
 	go func() { failed <- server.ServeTLS(listener, "", "") }()
 	if s.Ready != nil {
 		s.Ready(listener.Addr())

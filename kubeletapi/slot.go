@@ -2,11 +2,15 @@ package kubeletapi
 
 import (
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"net"
+	"net/http"
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"kubeletauth/kubeletapi/internal/fair"
 )
 
 // slot remembers a credential that was good on one connection, with its
@@ -16,7 +20,9 @@ import (
 // at most whether a whole block of a token was guessed, which nobody can. The
 // slot goes with the connection, and the token in it.
 type slot struct {
-	last atomic.Pointer[sighting]
+	last       atomic.Pointer[sighting]
+	record     fair.Record      // of credentials that were no good
+	connection *fair.Connection // nil if it is not one of Server's
 }
 
 // sighting is a credential, of which one of leaf and header is set, and whose it
@@ -30,8 +36,12 @@ type sighting struct {
 type slotKey struct{}
 
 // withSlot is the ConnContext of an http.Server.
-func withSlot(ctx context.Context, _ net.Conn) context.Context {
-	return context.WithValue(ctx, slotKey{}, new(slot))
+func withSlot(ctx context.Context, conn net.Conn) context.Context {
+	s := new(slot)
+	if c, ok := conn.(*tls.Conn); ok {
+		s.connection, _ = c.NetConn().(*fair.Connection)
+	}
+	return context.WithValue(ctx, slotKey{}, s)
 }
 
 // slotOf returns the slot of a request's connection, or nil if its server gives
@@ -67,7 +77,11 @@ func (s *slot) header(header string, h time.Time) *identity {
 // that already: where many tokens share a connection, they do not push each
 // other out. Of a header much longer than a token, nothing is kept.
 func (s *slot) remember(seen sighting, now time.Time) {
-	if s == nil || seen.id == nil || len(seen.header) > maxSlotBytes {
+	if s == nil || seen.id == nil {
+		return
+	}
+	s.connection.Vouch()
+	if len(seen.header) > maxSlotBytes {
 		return
 	}
 	last := s.last.Load()
@@ -78,3 +92,13 @@ func (s *slot) remember(seen sighting, now time.Time) {
 }
 
 const maxSlotBytes = 20 << 10
+
+// sourceOf tells where a request comes from, for those who share out what is
+// scarce.
+func sourceOf(r *http.Request) fair.Source {
+	source := fair.Source{Host: fair.Host(r.RemoteAddr)}
+	if s := slotOf(r.Context()); s != nil {
+		source.Connection = &s.record
+	}
+	return source
+}

@@ -33,6 +33,9 @@ func (t *term) beginFixed(expires time.Time) {
 // end takes the answer back.
 func (t *term) end() { t.early.Store(takenBack) }
 
+// ended reports whether the answer was taken back.
+func (t *term) ended() bool { return t.early.Load() == takenBack }
+
 // fresh reports whether the answer may be used until h without another look.
 func (t *term) fresh(h time.Time) bool {
 	early := t.early.Load()

@@ -61,6 +61,8 @@ func (o *Options) settings() settings.Table {
 		{Title: "API server", Settings: []settings.Setting{
 			{Flag: "kubeconfig", Target: &o.Kubeconfig, Usage: "file that says how to reach the API server"},
 			{Flag: "in-cluster", Target: &o.InCluster, Usage: "reach the API server as the service account of the pod this runs in"},
+			{Flag: "kube-api-qps", Field: "kubeAPIQPS", Target: &o.KubeAPIQPS, Usage: "reviews per second for credentials that were never good; others are not counted"},
+			{Flag: "kube-api-burst", Field: "kubeAPIBurst", Target: &o.KubeAPIBurst, Usage: "how many of these reviews may come at once"},
 		}},
 		{Title: "Serving", Settings: []settings.Setting{
 			{Flag: "address", Field: "address", Target: &o.Address, Usage: "IP address to listen on; 0.0.0.0 or :: for all"},
@@ -115,6 +117,8 @@ func fileDefaults() Options {
 			AuthorizationWebhookCacheAuthorizedTTL:   5 * time.Minute,
 			AuthorizationWebhookCacheUnauthorizedTTL: 30 * time.Second,
 			RequestAttributes:                        kubeletapi.AttributesKubelet,
+			KubeAPIQPS:                               50,
+			KubeAPIBurst:                             100,
 			Address:                                  "127.0.0.1",
 			Port:                                     10250,
 			TLSMinVersion:                            "VersionTLS12",
@@ -134,6 +138,8 @@ func (o *Options) check() error {
 		return fmt.Errorf("--port %d: must be from 1 to 65535", o.Port)
 	case o.HealthzPort < 0 || o.HealthzPort > 65535:
 		return fmt.Errorf("--healthz-port %d: must be from 0, which is off, to 65535", o.HealthzPort)
+	case o.KubeAPIQPS < 0 || o.KubeAPIBurst < 0:
+		return errors.New("--kube-api-qps and --kube-api-burst: must be 0, which is the default, or more")
 	case o.Upstream.URL == "" && (len(o.UpstreamPaths) > 0 || o.Upstream.CAFile+o.Upstream.CertFile+o.Upstream.KeyFile+o.Upstream.Protocol != "" || o.Upstream.IdentityHeaders):
 		return errors.New("--upstream-*: need --upstream to say where requests are passed on to")
 	case o.Kubeconfig != "" && o.InCluster:

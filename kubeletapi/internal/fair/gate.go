@@ -1,0 +1,212 @@
+package fair
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"math"
+	"slices"
+	"sync"
+	"time"
+)
+
+// ErrBusy is why somebody was turned away.
+var ErrBusy = errors.New("too many reviews are asked for by those whom this server does not know")
+
+// Gate lets those in, a few at a time, of whom only the end will show whether
+// they are any good. Those that are no good cost tokens of the Bucket. Those
+// come first whose host has had the fewest of them of late, then those whose
+// connection has tried the least, unless it was good, and then those who came
+// last: where not all can be served in time, some are at once. It is safe for
+// concurrent use; its exported fields must not change once it is used. A nil
+// *Gate lets everyone in.
+type Gate struct {
+	Concurrent int // inside at once
+	Bucket     Bucket
+	Waiting    int           // who may wait; whoever comes last in line is turned away
+	Patience   time.Duration // how long
+
+	mu     sync.Mutex
+	inside int
+	line   []*caller // in the order in which they came
+	hosts  map[string]*Record
+	timer  *time.Timer // until the bucket has a token again
+}
+
+// Source is where a caller comes from. Connection is nil if that is not known.
+type Source struct {
+	Host       string
+	Connection *Record
+}
+
+// Outcome is what turned out about a caller.
+type Outcome uint8
+
+const (
+	Bad     Outcome = iota
+	Good            // costs nothing
+	Unknown         // as no answer came: costs a token, and is not held against anyone
+)
+
+// Record is how often a host or a connection was no good of late. The zero value
+// is one without a blemish.
+type Record struct {
+	strikes float64 // that there were at a moment; half as many, halfLife later
+	at      time.Time
+	rank    float64 // grows with the strikes that are left, and is comparable at any moment; 0 for none
+}
+
+const (
+	halfLife = 10 * time.Second
+	maxHosts = 4096
+)
+
+func (r *Record) add(strikes float64, now time.Time) {
+	r.strikes, r.at = r.left(now)+strikes, now
+	if r.rank = float64(now.UnixMilli())/float64(halfLife.Milliseconds()) + math.Log2(r.strikes); r.strikes < 0.01 {
+		r.strikes, r.rank = 0, 0
+	}
+}
+
+func (r *Record) left(now time.Time) float64 {
+	return r.strikes * math.Exp2(-now.Sub(r.at).Seconds()/halfLife.Seconds())
+}
+
+type caller struct {
+	host, connection *Record
+	rank             float64       // of the connection, before this try
+	turn             chan struct{} // closed when it comes, and if it never will
+	admitted         bool
+}
+
+// Enter waits until it is the caller's turn, and returns a function that must be
+// called at the end. It returns ErrBusy to those who are turned away, and ctx's
+// error if that ends first.
+func (g *Gate) Enter(ctx context.Context, from Source) (leave func(Outcome), err error) {
+	if g == nil {
+		return func(Outcome) {}, nil
+	}
+	c := g.join(from)
+	late := time.NewTimer(g.Patience)
+	defer late.Stop()
+	select {
+	case <-c.turn:
+	case <-late.C:
+		err = ErrBusy
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !c.admitted {
+		g.line = slices.DeleteFunc(g.line, func(other *caller) bool { return other == c })
+		if err == nil {
+			err = ErrBusy
+		}
+		return nil, err
+	}
+	return func(o Outcome) { g.leave(c, o) }, nil // also if it was late, as it has its turn
+}
+
+// join puts a caller into the line and, if that is too long, turns the last away.
+func (g *Gate) join(from Source) *caller {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	now := time.Now()
+	c := &caller{host: g.host(from.Host, now), connection: cmp.Or(from.Connection, new(Record)), turn: make(chan struct{})}
+	c.rank = c.connection.rank
+	c.connection.add(1, now)
+	g.line = append(g.line, c)
+	g.admit(now)
+	if len(g.line) > g.Waiting {
+		close(g.pick(func(order int) bool { return order > 0 }).turn)
+	}
+	return c
+}
+
+// host returns the record of a host. Of too many, those are forgotten that were
+// no good long ago, and then any.
+func (g *Gate) host(name string, now time.Time) *Record {
+	if r := g.hosts[name]; r != nil {
+		return r
+	}
+	if g.hosts == nil {
+		g.hosts = map[string]*Record{}
+	}
+	if len(g.hosts) >= maxHosts {
+		for name, r := range g.hosts {
+			if r.left(now) < 0.5 || len(g.hosts) >= maxHosts {
+				delete(g.hosts, name)
+			}
+		}
+	}
+	g.hosts[name] = new(Record)
+	return g.hosts[name]
+}
+
+// admit lets those in whose turn it is.
+func (g *Gate) admit(now time.Time) {
+	for len(g.line) > 0 && g.inside < g.Concurrent {
+		if !g.Bucket.Take(now) {
+			g.wake(g.Bucket.Until(now))
+			return
+		}
+		c := g.pick(func(order int) bool { return order <= 0 })
+		g.inside++
+		c.host.add(1, now) // until it turns out to be good
+		c.admitted = true
+		close(c.turn)
+	}
+}
+
+// pick takes the one out of the line who is before all others: by host and
+// by connection; for the rest, before decides.
+func (g *Gate) pick(before func(order int) bool) *caller {
+	at := 0
+	for i, c := range g.line {
+		other := g.line[at]
+		if i > 0 && before(cmp.Or(cmp.Compare(c.host.rank, other.host.rank), cmp.Compare(c.rank, other.rank))) {
+			at = i
+		}
+	}
+	c := g.line[at]
+	g.line = slices.Delete(g.line, at, at+1)
+	return c
+}
+
+func (g *Gate) wake(after time.Duration) {
+	if g.timer != nil {
+		return
+	}
+	g.timer = time.AfterFunc(after, func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.timer = nil
+		g.admit(time.Now())
+	})
+}
+
+func (g *Gate) leave(c *caller, o Outcome) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	now := time.Now()
+	g.inside--
+	if o == Good {
+		g.Bucket.Return()
+	}
+	if o != Bad {
+		c.host.add(-1, now)
+		c.connection.add(-1, now)
+	}
+	g.admit(now)
+}
+
+// Len counts those inside, and those who wait.
+func (g *Gate) Len() (inside, waiting int) {
+	if g == nil {
+		return 0, 0
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.inside, len(g.line)
+}

@@ -1,0 +1,195 @@
+package fair
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// A flood of those who are no good, in a line that is full all the time, from
+// many connections of one host: who comes from elsewhere, or over a connection
+// without a blemish, is next.
+func TestGateHonestAmongFlood(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		honest Source
+		most   time.Duration
+	}{
+		{"another host", Source{Host: "b"}, 100 * time.Millisecond},
+		{"another connection of the same host", Source{Host: "a", Connection: new(Record)}, 100 * time.Millisecond},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				const review = 5 * time.Millisecond
+				g := &Gate{Concurrent: 8, Bucket: Bucket{Rate: 50, Burst: 100}, Waiting: 64, Patience: 5 * time.Second}
+				ctx, stop := context.WithCancel(t.Context())
+				var bad atomic.Int64
+				for i := range 80 {
+					go func() {
+						source := Source{Host: "a", Connection: new(Record)}
+						for ctx.Err() == nil {
+							time.Sleep(time.Duration(i) * time.Microsecond)
+							leave, err := g.Enter(ctx, source)
+							if err != nil {
+								time.Sleep(10 * time.Millisecond)
+								continue
+							}
+							bad.Add(1)
+							time.Sleep(review)
+							leave(Bad)
+						}
+					}()
+				}
+				time.Sleep(10 * time.Second) // the bucket is long empty, and every connection was refused
+				synctest.Wait()
+				for range 100 {
+					start := time.Now()
+					leave, err := g.Enter(ctx, test.honest)
+					if waited := time.Since(start); err != nil || waited > test.most {
+						t.Fatalf("waited %v: %v", waited, err)
+					}
+					time.Sleep(review)
+					leave(Good)
+				}
+				stop()
+				synctest.Wait()
+				if inside, waiting := g.Len(); inside+waiting > 8 {
+					t.Errorf("%d inside and %d waiting when nobody is left", inside, waiting)
+				}
+				if n := bad.Load(); n < 500 || n > 100+50*15 {
+					t.Errorf("%d were reviewed in 10 s and a little, of 50 a second and 100 at once", n)
+				}
+				time.Sleep(time.Minute) // those inside leave
+			})
+		})
+	}
+}
+
+// Two hosts that are no good share what there is, however much more one asks.
+func TestGateShares(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := &Gate{Concurrent: 1, Waiting: 16, Patience: time.Second}
+		ctx, stop := context.WithTimeout(t.Context(), 10*time.Second)
+		defer stop()
+		var admitted [2]atomic.Int64
+		for i := range 20 {
+			host := min(i, 1) // one of the first, nineteen of the second
+			go func() {
+				for ctx.Err() == nil {
+					if leave, err := g.Enter(ctx, Source{Host: fmt.Sprint(host)}); err == nil {
+						admitted[host].Add(1)
+						time.Sleep(time.Millisecond)
+						leave(Bad)
+					} else {
+						time.Sleep(time.Millisecond)
+					}
+				}
+			}()
+		}
+		<-ctx.Done()
+		synctest.Wait()
+		time.Sleep(time.Second)
+		if a, b := admitted[0].Load(), admitted[1].Load(); a < 4000 || b < 4000 {
+			t.Errorf("admitted %d and %d", a, b)
+		}
+	})
+}
+
+func TestGateBounds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx := t.Context()
+		g := &Gate{Concurrent: 1, Waiting: 1, Patience: time.Second}
+		leave, err := g.Enter(ctx, Source{Host: "a"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		// The line has one place: the host with the strike gives way to the one without.
+		gone := make(chan error)
+		go func() { _, err := g.Enter(ctx, Source{Host: "a"}); gone <- err }()
+		synctest.Wait()
+		second := make(chan func(Outcome))
+		go func() { leave, _ := g.Enter(ctx, Source{Host: "b"}); second <- leave }()
+		if err := <-gone; !errors.Is(err, ErrBusy) {
+			t.Errorf("the last in line got %v", err)
+		}
+		if _, err := g.Enter(ctx, Source{Host: "a"}); !errors.Is(err, ErrBusy) {
+			t.Errorf("who is the last in a full line got %v", err)
+		}
+		leave(Unknown)
+		leave = <-second
+		// Patience ends.
+		start := time.Now()
+		if _, err := g.Enter(ctx, Source{Host: "c"}); !errors.Is(err, ErrBusy) || time.Since(start) != time.Second {
+			t.Errorf("after %v: %v", time.Since(start), err)
+		}
+		// So does a caller's context.
+		canceled, cancel := context.WithCancel(ctx)
+		cancel()
+		if _, err := g.Enter(canceled, Source{Host: "c"}); !errors.Is(err, context.Canceled) {
+			t.Errorf("canceled: %v", err)
+		}
+		leave(Good)
+		if inside, waiting := g.Len(); inside+waiting != 0 {
+			t.Errorf("%d inside, %d waiting", inside, waiting)
+		}
+	})
+}
+
+// What is remembered of hosts is bounded, and a strike is forgotten in time.
+func TestGateHosts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := &Gate{Concurrent: 1, Waiting: 1, Patience: time.Second}
+		for i := range 3 * maxHosts {
+			leave, err := g.Enter(t.Context(), Source{Host: fmt.Sprint(i)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			leave(Bad)
+		}
+		if n := len(g.hosts); n > maxHosts {
+			t.Errorf("%d hosts", n)
+		}
+		r := new(Record)
+		r.add(8, time.Now())
+		time.Sleep(3 * halfLife)
+		if left := r.left(time.Now()); left < 0.99 || left > 1.01 {
+			t.Errorf("of 8 strikes, after three half lives, %v are left", left)
+		}
+		if r.add(-1, time.Now()); r.rank != 0 {
+			t.Errorf("a rank of %v without strikes", r.rank)
+		}
+	})
+}
+
+func TestBucket(t *testing.T) {
+	now := time.Now()
+	b := Bucket{Rate: 10, Burst: 2}
+	for _, step := range []struct {
+		after time.Duration
+		give  bool
+		want  bool
+	}{
+		{0, false, true}, {0, false, true}, {0, false, false}, {99 * time.Millisecond, false, false},
+		{2 * time.Millisecond, false, true}, {0, false, false}, {0, true, true}, {time.Hour, false, true}, {0, false, true}, {0, false, false},
+	} {
+		now = now.Add(step.after)
+		if step.give {
+			b.Return()
+		}
+		if got := b.Take(now); got != step.want {
+			t.Errorf("%+v: %v", step, got)
+		}
+	}
+	if until := b.Until(now); until < 99*time.Millisecond || until > 101*time.Millisecond {
+		t.Errorf("the next token comes in %v", until)
+	}
+	for range 1000 {
+		if !new(Bucket).Take(now) {
+			t.Fatal("a bucket without a rate is empty")
+		}
+	}
+}

@@ -1,0 +1,153 @@
+package fair
+
+import (
+	"log/slog"
+	"net"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+var aLongTimeAgo = time.Unix(1, 0)
+
+func TestHost(t *testing.T) {
+	for address, want := range map[string]string{
+		"10.1.2.3:4":                     "10.1.2.3/32",
+		"[::ffff:10.1.2.3]:4":            "10.1.2.3/32",
+		"[2001:db8:1:2:3:4:5:6]:4":       "2001:db8:1:2::/64",
+		"[2001:db8:1:2:ffff::]:65535":    "2001:db8:1:2::/64",
+		"[fe80::1%eth0]:4":               "fe80::/64",
+		"@":                              "",
+		"":                               "",
+		"10.1.2.3":                       "",
+		"somewhere.example:4":            "",
+		"[2001:db8:1:3:3:4:5:6%25x]:443": "2001:db8:1:3::/64",
+	} {
+		if got := Host(address); got != want {
+			t.Errorf("%s: %q, not %q", address, got, want)
+		}
+	}
+}
+
+// fakeListener accepts connections from addresses that are queued.
+type fakeListener struct{ next chan any }
+
+func (l fakeListener) Accept() (net.Conn, error) {
+	switch next := (<-l.next).(type) {
+	case error:
+		return nil, next
+	case string:
+		a, _ := net.Pipe()
+		return fakeConn{a, next}, nil
+	}
+	return nil, net.ErrClosed
+}
+func (fakeListener) Close() error   { return nil }
+func (fakeListener) Addr() net.Addr { return nil }
+
+type fakeConn struct {
+	net.Conn
+	from string
+}
+
+func (c fakeConn) RemoteAddr() net.Addr { return address(c.from) }
+
+type address string
+
+func (address) Network() string  { return "tcp" }
+func (a address) String() string { return string(a) }
+
+// Each row takes connections of a number of hosts; a capital letter is one that
+// is vouched for, "!" a file descriptor that is missing, and "-" the first of
+// those that are left is closed. Then those are left, by their place in the row.
+func TestListenerEvicts(t *testing.T) {
+	for _, test := range []struct{ row, left string }{
+		{"abc", "abc"},
+		{"abcd", "bcd"}, // all have one, the oldest of any
+		{"aaab", "-aab"},
+		{"baaa", "b-aa"},
+		{"baaaa", "b--aa"},
+		{"AAAb", "AAA-"},
+		{"AaAb", "A-Ab"},
+		{"ABCd", "ABC-"},
+		{"ab!c", "?"},
+	} {
+		t.Run(test.row, func(t *testing.T) {
+			inner := fakeListener{make(chan any, 100)}
+			evicted := 0
+			l := &Listener{Listener: inner, Max: 3, Evicted: func() { evicted++ }}
+			var open []*Connection
+			for _, host := range test.row {
+				if host == '!' {
+					inner.next <- &net.OpError{Op: "accept", Err: syscall.EMFILE}
+					continue
+				}
+				inner.next <- "[2001:db8:0:" + strings.ToLower(string(host)) + "::1]:4"
+				c, err := l.Accept()
+				if err != nil {
+					t.Fatal(err)
+				}
+				open = append(open, c.(*Connection))
+				if host < 'a' {
+					c.(*Connection).Vouch()
+					c.(*Connection).Vouch()
+				}
+			}
+			if test.left == "?" {
+				if evicted != 1 || l.open != 2 {
+					t.Errorf("%d evicted, %d open", evicted, l.open)
+				}
+				return
+			}
+			got, left := "", 0
+			for i, c := range open {
+				if err := c.SetDeadline(aLongTimeAgo); err == nil {
+					got += test.row[i : i+1]
+					left++
+				} else {
+					got += "-"
+				}
+			}
+			if test.row == "abcd" { // the oldest of any host
+				if left != 3 || got[3] != 'd' && strings.Count(got, "-") != 1 {
+					t.Errorf("left %s", got)
+				}
+			} else if got != test.left {
+				t.Errorf("left %s, not %s", got, test.left)
+			}
+			if l.open != left || evicted != len(test.row)-left {
+				t.Errorf("%d are open and %d evicted, of %d", l.open, evicted, len(test.row))
+			}
+			for _, c := range open {
+				c.Close()
+				c.Close()
+			}
+			if l.open != 0 || len(l.guests) != 0 {
+				t.Errorf("%d open, %d hosts", l.open, len(l.guests))
+			}
+		})
+	}
+}
+
+func TestLogHandler(t *testing.T) {
+	var out strings.Builder
+	logger := slog.New(NewLogHandler(slog.NewTextHandler(&out, nil), 0.001, 3)).With("a", 1)
+	for range 10 {
+		logger.Info("flood")
+	}
+	logger.Error("trouble")
+	logger.WithGroup("g").Error("trouble", "b", 2)
+	if got := strings.Count(out.String(), "flood"); got != 3 {
+		t.Errorf("%d lines of 3", got)
+	}
+	if got := strings.Count(out.String(), "trouble"); got != 2 {
+		t.Errorf("errors: %d lines of 2:\n%s", got, &out)
+	}
+	h := logger.Handler().(*LogHandler)
+	h.limits[0].bucket.missing = 0
+	logger.Info("flood")
+	if !strings.HasSuffix(out.String(), "msg=flood a=1 dropped=7\n") {
+		t.Errorf("the next line does not say how many there were:\n%s", &out)
+	}
+}
