@@ -69,6 +69,23 @@ func newQuestion(method, path string, fineGrained bool) question {
 	return q
 }
 
+// question is what r asks for.
+func (a *Auth) question(r *http.Request) question {
+	q := newQuestion(r.Method, r.URL.Path, a.FineGrained)
+	if a.StrictStreamingVerbs && streams(r) {
+		q.verb = verbCreate
+	}
+	return q
+}
+
+// streams reports whether r asks to run something or to leave HTTP, which the
+// kubelet allows to whoever may get or create, as the method may be either.
+func streams(r *http.Request) bool {
+	path := r.URL.Path
+	return len(r.Header["Upgrade"]) > 0 || len(r.Header[":protocol"]) > 0 || r.Method == http.MethodConnect ||
+		isSubpath(path, "/exec") || isSubpath(path, "/run") || isSubpath(path, "/attach") || isSubpath(path, "/portForward")
+}
+
 // verbOf is the page's table, which has a verb for HEAD; the rest is
 // getRequestVerb of pkg/kubelet/server/auth.go. Methods are case-sensitive.
 func verbOf(method string) verb {
@@ -134,15 +151,16 @@ func isSubpath(path, root string) bool {
 
 // Attributes returns what user asks for with r, in the order in which it is to
 // be decided: the first that is allowed lets the request pass. There is always
-// at least one. Of r, only the method and the decoded path matter, unless
-// a.RequestAttributes looks at more; the path need not be canonical.
+// at least one. Of r, only the method and the decoded path matter, and with
+// a.StrictStreamingVerbs whether it is an upgrade, unless a.RequestAttributes
+// looks at more; the path need not be canonical.
 func (a *Auth) Attributes(user *authn.UserInfo, r *http.Request) []authz.Attributes {
 	if a.RequestAttributes != nil {
 		own := a.RequestAttributes(r)
 		own.User = user
 		return []authz.Attributes{own}
 	}
-	q := newQuestion(r.Method, r.URL.Path, a.FineGrained)
+	q := a.question(r)
 	var list []authz.Attributes
 	for _, s := range q.subresources[:q.count] {
 		list = append(list, a.attributes(user, q.verb, s, r.URL.Path))
@@ -155,6 +173,15 @@ func (a *Auth) Attributes(user *authn.UserInfo, r *http.Request) []authz.Attribu
 // table.
 func NonResource(r *http.Request) authz.Attributes {
 	return authz.Attributes{Verb: verbOf(r.Method).String(), Path: r.URL.Path}
+}
+
+// strictNonResource is NonResource with a.StrictStreamingVerbs.
+func strictNonResource(r *http.Request) authz.Attributes {
+	attributes := NonResource(r)
+	if streams(r) {
+		attributes.Verb = verbCreate.String()
+	}
+	return attributes
 }
 
 // attributes are those of GetRequestAttributes in pkg/kubelet/server/auth.go.

@@ -43,6 +43,12 @@ type Auth struct {
 	// one, and then for proxy, in place of the page's table.
 	FineGrained bool
 
+	// StrictStreamingVerbs asks for create where r would run something or leave
+	// HTTP, whatever its method: /exec, /run, /attach, /portForward, CONNECT and
+	// upgrades. Otherwise, as in the kubelet, whoever may get may run commands over
+	// a WebSocket.
+	StrictStreamingVerbs bool
+
 	// RequestAttributes, if set, tells what a request asks for in place of the
 	// kubelet's table; the user is added to it. It sees each request that somebody
 	// sent, at the same time as others, and must not change it. NonResource is one.
@@ -189,7 +195,7 @@ func (a *Auth) identify(r *http.Request, h time.Time) (*identity, credential, er
 // error ends the search; a denial does not, however explicit it is
 // (InstallAuthFilter of pkg/kubelet/server/server.go).
 func (a *Auth) authorize(r *http.Request, id *identity, h time.Time) *RefusedError {
-	q, reason := newQuestion(r.Method, r.URL.Path, a.FineGrained), ""
+	q, reason := a.question(r), ""
 	for i, s := range q.subresources[:q.count] {
 		d, err := a.decide(r, id, q.verb, s, h)
 		switch {

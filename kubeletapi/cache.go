@@ -65,6 +65,8 @@ type identities struct {
 	metrics   *metrics
 	logger    *slog.Logger
 
+	anonymousPaths []string // those that anonymous is for; none is all
+
 	byCertificate *ttlcache.Table[*identity]
 	byToken       *ttlcache.Table[*identity]
 	refusedChains *ttlcache.Table[refusal] // apart, so that refusals never push out the good
@@ -108,6 +110,9 @@ func (c *identities) identify(r *http.Request, h time.Time) (*identity, credenti
 	}
 	if certificateErr != nil || headerErr != nil || webSocketErr != nil {
 		return nil, credentialNone, authn.JoinErrors(certificateErr, headerErr, webSocketErr)
+	}
+	if len(c.anonymousPaths) > 0 && !slices.Contains(c.anonymousPaths, r.URL.Path) {
+		return nil, credentialNone, nil
 	}
 	return c.anonymous, credentialNone, nil
 }

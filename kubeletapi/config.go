@@ -7,6 +7,7 @@ import (
 	"hash/maphash"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -39,6 +40,7 @@ type Config struct {
 	// Authentication. Client certificates are on if ClientCAFile names a
 	// bundle, tokens if AuthenticationTokenWebhook is set.
 	AnonymousAuth                      bool
+	AnonymousAuthPaths                 []string // those that they are for, to the letter; none is all
 	ClientCAFile                       string
 	AuthenticationTokenWebhook         bool
 	AuthenticationTokenWebhookCacheTTL time.Duration // 0 is 2 minutes
@@ -49,6 +51,7 @@ type Config struct {
 	AuthorizationWebhookCacheAuthorizedTTL   time.Duration // 0 is 5 minutes
 	AuthorizationWebhookCacheUnauthorizedTTL time.Duration // 0 is 30 seconds
 	RequestAttributes                        string        // empty is AttributesKubelet
+	StrictStreamingVerbs                     bool          // see [Auth.StrictStreamingVerbs]
 	FeatureGates                             map[string]bool
 
 	// HostnameOverride is the node's name, in place of the host's. Either is
@@ -102,7 +105,7 @@ func New(cfg Config) (*Auth, error) {
 	}
 	m := newMetrics()
 	cfg.Logger = slog.New(fair.NewLogHandler(cfg.logger().Handler(), logRate, logBurst))
-	auth := &Auth{NodeName: name, FineGrained: cfg.FeatureGates[FineGrainedGate], Logger: cfg.Logger, metrics: m}
+	auth := &Auth{NodeName: name, FineGrained: cfg.FeatureGates[FineGrainedGate], StrictStreamingVerbs: cfg.StrictStreamingVerbs, Logger: cfg.Logger, metrics: m}
 	if auth.client, err = cfg.useClient(m); err != nil {
 		return nil, err
 	}
@@ -110,6 +113,9 @@ func New(cfg Config) (*Auth, error) {
 	cfg.setAuthorizer(auth)
 	if cfg.RequestAttributes == AttributesNonResource {
 		auth.RequestAttributes = NonResource
+		if cfg.StrictStreamingVerbs {
+			auth.RequestAttributes = strictNonResource
+		}
 	}
 	if err := cfg.setIdentities(auth); err != nil {
 		return nil, err
@@ -186,7 +192,19 @@ func (cfg *Config) useClient(m *metrics) (*kubeclient.Client, error) {
 // as far as that shows without reading a file.
 func (cfg *Config) Validate() error {
 	_, err := cfg.tlsConfig()
-	return cmp.Or(err, cfg.checkGates(), cfg.checkMode(), cfg.checkAttributes())
+	return cmp.Or(err, cfg.checkGates(), cfg.checkMode(), cfg.checkAttributes(), cfg.checkAnonymous())
+}
+
+func (cfg *Config) checkAnonymous() error {
+	if len(cfg.AnonymousAuthPaths) > 0 && !cfg.AnonymousAuth {
+		return errors.New("--anonymous-auth-paths: needs --anonymous-auth=true, as it says for which paths that is")
+	}
+	for _, path := range cfg.AnonymousAuthPaths {
+		if !strings.HasPrefix(path, "/") {
+			return fmt.Errorf("--anonymous-auth-paths %q: must begin with a slash", path)
+		}
+	}
+	return nil
 }
 
 func (cfg *Config) checkMode() error {
@@ -264,6 +282,7 @@ func (cfg *Config) setIdentities(auth *Auth) error {
 		user, _, _ := authn.Anonymous{}.AuthenticateRequest(nil)
 		ids.anonymous = ids.newIdentity(user, time.Now())
 		ids.anonymous.anonymous = true
+		ids.anonymousPaths = slices.Clone(cfg.AnonymousAuthPaths)
 	}
 	auth.identities = ids
 	return nil

@@ -24,6 +24,7 @@ type sieve struct {
 	hangs                   atomic.Bool
 	mu                      sync.Mutex
 	reviews, inside, atOnce int
+	verbs                   []string // that were asked about
 }
 
 func (s *sieve) review(ctx context.Context) error {
@@ -56,6 +57,13 @@ func (s *sieve) ReviewAccess(ctx context.Context, spec authz.SubjectAccessReview
 	if err := s.review(ctx); err != nil {
 		return nil, err
 	}
+	s.mu.Lock()
+	if spec.NonResourceAttributes != nil {
+		s.verbs = append(s.verbs, spec.NonResourceAttributes.Verb)
+	} else {
+		s.verbs = append(s.verbs, spec.ResourceAttributes.Verb)
+	}
+	s.mu.Unlock()
 	good := spec.NonResourceAttributes == nil || strings.Contains(spec.NonResourceAttributes.Path, "good")
 	return &authz.SubjectAccessReviewStatus{Allowed: good}, nil
 }

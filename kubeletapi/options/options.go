@@ -47,6 +47,7 @@ func (o *Options) settings() settings.Table {
 		}},
 		{Title: "Authentication", Settings: []settings.Setting{
 			{Flag: "anonymous-auth", Field: "authentication.anonymous.enabled", Target: &o.AnonymousAuth, Usage: "let requests without credentials pass as system:anonymous"},
+			{Flag: "anonymous-auth-paths", Field: "authentication.anonymous.conditions", Target: (*settings.Paths)(&o.AnonymousAuthPaths), Usage: "paths that may be asked for without credentials, to the letter, separated by commas; empty: all"},
 			{Flag: "client-ca-file", Field: "authentication.x509.clientCAFile", Target: &o.ClientCAFile, Usage: "authorities whose client certificates are accepted; turns certificates on"},
 			{Flag: "authentication-token-webhook", Field: "authentication.webhook.enabled", Target: &o.AuthenticationTokenWebhook, Usage: "accept bearer tokens that the API server accepts in a TokenReview"},
 			{Flag: "authentication-token-webhook-cache-ttl", Field: "authentication.webhook.cacheTTL", Target: &o.AuthenticationTokenWebhookCacheTTL, Usage: "how long an accepted token is remembered; 0 is not at all"},
@@ -55,6 +56,7 @@ func (o *Options) settings() settings.Table {
 		{Title: "Authorization", Settings: []settings.Setting{
 			{Flag: "authorization-mode", Field: "authorization.mode", Target: &o.AuthorizationMode, Usage: "AlwaysAllow, or Webhook to ask the API server with a SubjectAccessReview"},
 			{Flag: "request-attributes", Target: &o.RequestAttributes, Usage: "kubelet: a request asks for a verb on a subresource of the node; nonresource: for its method on its path"},
+			{Flag: "strict-streaming-verbs", Target: &o.StrictStreamingVerbs, Usage: "ask for create, whatever the method, where a request is an upgrade or for /exec, /run, /attach or /portForward"},
 			{Flag: "authorization-webhook-cache-authorized-ttl", Field: "authorization.webhook.cacheAuthorizedTTL", Target: &o.AuthorizationWebhookCacheAuthorizedTTL, Usage: "how long an answer that allows is remembered; 0 is not at all"},
 			{Flag: "authorization-webhook-cache-unauthorized-ttl", Field: "authorization.webhook.cacheUnauthorizedTTL", Target: &o.AuthorizationWebhookCacheUnauthorizedTTL, Usage: "how long any other answer is remembered; 0 is not at all"},
 		}},

@@ -20,7 +20,7 @@ type Setting struct {
 	Flag, Field string // either may be empty
 
 	// Target points to what is set: a string, bool, int, time.Duration,
-	// []string, []int or map[string]bool. A duration that is negative is one
+	// []string, Paths, []int or map[string]bool. A duration that is negative is one
 	// that is off.
 	Target any
 	Usage  string

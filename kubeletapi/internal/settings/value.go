@@ -27,7 +27,7 @@ func (v value) form() string {
 		kind = "duration"
 	case *int:
 		kind = "number"
-	case *[]string:
+	case *[]string, *Paths:
 		kind = "list"
 	case *map[string]bool:
 		kind = "pairs"
@@ -52,6 +52,8 @@ func (v value) String() string {
 		return target.String()
 	case *[]string:
 		return strings.Join(*target, ",")
+	case *Paths:
+		return strings.Join(*target, ",")
 	}
 	return ""
 }
@@ -72,6 +74,8 @@ func (v value) Set(text string) (err error) {
 		}
 	case *time.Duration:
 		*target, err = parseTTL(text)
+	case *Paths:
+		return value{(*[]string)(target)}.Set(text)
 	case *[]string:
 		*target = nil
 		for item := range strings.SplitSeq(text, ",") {
@@ -126,6 +130,8 @@ func (v value) json() any {
 	case *int:
 		return *target
 	case *[]string:
+		return *target
+	case *Paths:
 		return *target
 	case *[]int:
 		return *target
