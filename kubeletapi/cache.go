@@ -41,6 +41,7 @@ type identity struct {
 	notAfter  time.Time      // a token's own end, by the node's clock; zero for none
 	decisions *decisions     // nil where none are kept
 	anonymous bool           // nobody has shown a credential
+	origin    *identity      // whose answer this one repeats, beyond its TTL; nil for an answer
 }
 
 func (id *identity) fresh(h time.Time) bool {
@@ -60,6 +61,7 @@ type identities struct {
 	roots     func(now time.Time) *x509.CertPool // nil: certificates are off
 	tokens    authn.TokenAuthenticator           // nil: tokens are off
 	tokenTTL  time.Duration
+	staleFor  time.Duration // how long an answer is repeated where asking anew fails
 	anonymous *identity     // nil: anonymous requests are off
 	userTTL   time.Duration // how long a user is kept; zero where decisions are not
 	metrics   *metrics
@@ -294,6 +296,10 @@ func (c *identities) review(ctx context.Context, key ttlcache.Key, token string,
 		}
 		return nil, err
 	default:
+		if id := c.stale(before, now, err); id != nil {
+			c.byToken.Put(key, id, now, id.expires)
+			return id, nil
+		}
 		c.logger.Error("Failed to make webhook authenticator request", "err", clip(err.Error()))
 		return nil, err
 	}

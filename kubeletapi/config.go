@@ -44,12 +44,14 @@ type Config struct {
 	ClientCAFile                       string
 	AuthenticationTokenWebhook         bool
 	AuthenticationTokenWebhookCacheTTL time.Duration // 0 is 2 minutes
+	AuthenticationStaleIfError         time.Duration // see AuthorizationStaleIfError
 	APIAudiences                       []string      // none is the API server's own
 
 	// Authorization. Empty is an error.
 	AuthorizationMode                        string
 	AuthorizationWebhookCacheAuthorizedTTL   time.Duration // 0 is 5 minutes
 	AuthorizationWebhookCacheUnauthorizedTTL time.Duration // 0 is 30 seconds
+	AuthorizationStaleIfError                time.Duration // how much longer an answer is used while the API server is down; 0 is not at all
 	RequestAttributes                        string        // empty is AttributesKubelet
 	StrictStreamingVerbs                     bool          // see [Auth.StrictStreamingVerbs]
 	FeatureGates                             map[string]bool
@@ -244,7 +246,9 @@ func (cfg *Config) setAuthorizer(auth *Auth) {
 	auth.memory = &memory{
 		authorizedTTL:   orDefault(cfg.AuthorizationWebhookCacheAuthorizedTTL, 5*time.Minute),
 		unauthorizedTTL: orDefault(cfg.AuthorizationWebhookCacheUnauthorizedTTL, 30*time.Second),
+		staleFor:        cfg.AuthorizationStaleIfError,
 		logger:          cfg.logger(),
+		metrics:         auth.metrics,
 		seed:            maphash.MakeSeed(),
 		others:          ttlcache.NewTable[*answer](maxOwn),
 	}
@@ -255,6 +259,7 @@ func (cfg *Config) setAuthorizer(auth *Auth) {
 func (cfg *Config) setIdentities(auth *Auth) error {
 	ids := &identities{
 		tokenTTL:      orDefault(cfg.AuthenticationTokenWebhookCacheTTL, 2*time.Minute),
+		staleFor:      cfg.AuthenticationStaleIfError,
 		metrics:       auth.metrics,
 		logger:        cfg.logger(),
 		strangers:     auth.strangers,
@@ -266,7 +271,7 @@ func (cfg *Config) setIdentities(auth *Auth) error {
 	}
 	ids.reviews.Timeout = reviewTimeout
 	if auth.memory != nil {
-		ids.userTTL = max(ids.tokenTTL, 0) + max(auth.memory.authorizedTTL, auth.memory.unauthorizedTTL, 1)
+		ids.userTTL = max(ids.tokenTTL, 0) + max(auth.memory.authorizedTTL, auth.memory.unauthorizedTTL, 1) + max(cfg.AuthenticationStaleIfError, 0) + max(cfg.AuthorizationStaleIfError, 0)
 	}
 	if cfg.AuthenticationTokenWebhook {
 		ids.tokens = authn.Webhook{Reviewer: cfg.TokenReviewer, Audiences: cfg.APIAudiences}

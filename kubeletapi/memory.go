@@ -28,6 +28,7 @@ type decision struct {
 	reason string
 	authz.Decision
 	place
+	origin *decision // that this one repeats, beyond its TTL; nil for an answer
 }
 
 // place is what a decision in the list is about.
@@ -69,7 +70,9 @@ func (l *decisions) put(d *decision) {
 // memory keeps what an Authorizer said, and asks it each question once.
 type memory struct {
 	authorizedTTL, unauthorizedTTL time.Duration // zero and less: not kept
+	staleFor                       time.Duration // how long an answer is repeated where asking anew fails
 	logger                         *slog.Logger
+	metrics                        *metrics
 	seed                           maphash.Seed
 	others                         *ttlcache.Table[*answer] // what is in no table of decisions
 	reviews                        ttlcache.Group[asked, *decision]
@@ -133,7 +136,7 @@ func (m *memory) known(q *asked, now time.Time) *decision {
 	if !q.own {
 		return q.about.get(q.place)
 	}
-	if known, ok := m.others.Get(m.key(q), now); ok && known.asked == *q {
+	if known, _ := m.others.Get(m.key(q), now); known != nil && known.asked == *q {
 		return known.decision
 	}
 	return nil
@@ -142,26 +145,35 @@ func (m *memory) known(q *asked, now time.Time) *decision {
 // review asks and keeps the answer. An error is no answer.
 func (m *memory) review(ctx context.Context, q *asked, ask func(context.Context) (*decision, error)) (*decision, error) {
 	d, err := ask(ctx)
-	if errors.Is(err, fair.ErrBusy) {
+	now := time.Now()
+	switch {
+	case err == nil:
+	case errors.Is(err, fair.ErrBusy):
 		return nil, err
-	}
-	if err != nil {
+	default:
+		if d := m.stale(q, now, err); d != nil {
+			m.keep(q, d, now)
+			return d, nil
+		}
 		m.logger.Error("Failed to make webhook authorizer request", "err", clip(err.Error()))
 		return nil, err
 	}
-	ttl, now := m.unauthorizedTTL, time.Now()
+	ttl := m.unauthorizedTTL
 	if d.Decision == authz.DecisionAllow {
 		ttl = m.authorizedTTL
 	}
-	if ttl <= 0 {
-		return d, nil
+	if ttl > 0 {
+		d.begin(now, ttl+1) // to be used at the very moment of its end too
+		m.keep(q, d, now)
 	}
-	d.begin(now, ttl+1) // to be used at the very moment of its end too
+	return d, nil
+}
+
+func (m *memory) keep(q *asked, d *decision, now time.Time) {
 	if q.own {
 		m.others.Put(m.key(q), &answer{*q, d}, now, d.expires)
 	} else {
 		d.place = q.place
 		q.about.put(d)
 	}
-	return d, nil
 }

@@ -35,6 +35,7 @@ type metrics struct {
 
 	refused [len(refusals)]*prom.Counter
 	evicted *prom.Counter
+	stale   map[string]*prom.Counter // by resource
 	reloads prom.CounterVec
 }
 
@@ -59,7 +60,7 @@ type httpSeries struct {
 }
 
 func newMetrics() *metrics {
-	m := &metrics{reviews: map[string]prom.CounterVec{}, reviewTimes: map[string]prom.HistogramVec{}}
+	m := &metrics{stale: map[string]*prom.Counter{}, reviews: map[string]prom.CounterVec{}, reviewTimes: map[string]prom.HistogramVec{}}
 	r := &m.registry
 	seconds := []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}
 	httpLabels := []string{"method", "path", "server_type", "long_running"}
@@ -86,6 +87,10 @@ func newMetrics() *metrics {
 	refused := r.Counter("kubeletauth_refused_requests_total", "Requests that did not pass, by the code they got. 429 are those for whom no review was left: if they are not an attack, raise --kube-api-qps. 500 are those that the API server could not decide on: see the log.", "code")
 	for i, code := range refusals {
 		m.refused[i] = refused.With(strconv.Itoa(code))
+	}
+	stale := r.Counter("kubeletauth_stale_answers_total", "Answers of the API server that were used beyond their TTL, each for some seconds, as it could not be asked (--authentication-stale-if-error, --authorization-stale-if-error).", "resource")
+	for _, resource := range []string{"tokenreviews", "subjectaccessreviews"} {
+		m.stale[resource] = stale.With(resource)
 	}
 	m.evicted = r.Counter("kubeletauth_evicted_connections_total", "Connections without a good credential that were closed to make room for others.").With()
 	m.reloads = r.Counter("kubeletauth_reload_total", "Changes of a file on disk that were taken over (ok), or were not because the file cannot be read or used (error). On errors, see the log: the last good content is in force.", "file", "status")
@@ -212,6 +217,12 @@ func (m *metrics) review(resource, code string, d time.Duration) {
 func (m *metrics) refuse(code int) {
 	if i := slices.Index(refusals[:], code); m != nil && i >= 0 {
 		m.refused[i].Inc()
+	}
+}
+
+func (m *metrics) useStale(resource string) {
+	if m != nil {
+		m.stale[resource].Inc()
 	}
 }
 

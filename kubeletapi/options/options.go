@@ -51,6 +51,7 @@ func (o *Options) settings() settings.Table {
 			{Flag: "client-ca-file", Field: "authentication.x509.clientCAFile", Target: &o.ClientCAFile, Usage: "authorities whose client certificates are accepted; turns certificates on"},
 			{Flag: "authentication-token-webhook", Field: "authentication.webhook.enabled", Target: &o.AuthenticationTokenWebhook, Usage: "accept bearer tokens that the API server accepts in a TokenReview"},
 			{Flag: "authentication-token-webhook-cache-ttl", Field: "authentication.webhook.cacheTTL", Target: &o.AuthenticationTokenWebhookCacheTTL, Usage: "how long an accepted token is remembered; 0 is not at all"},
+			{Flag: "authentication-stale-if-error", Target: &o.AuthenticationStaleIfError, Usage: "how much longer a token is accepted while the API server cannot be asked, never beyond its exp; 0 is not at all"},
 			{Flag: "api-audiences", Target: &o.APIAudiences, Usage: "audiences of which a token must be for one, separated by commas; none: the API server's own"},
 		}},
 		{Title: "Authorization", Settings: []settings.Setting{
@@ -59,6 +60,7 @@ func (o *Options) settings() settings.Table {
 			{Flag: "strict-streaming-verbs", Target: &o.StrictStreamingVerbs, Usage: "ask for create, whatever the method, where a request is an upgrade or for /exec, /run, /attach or /portForward"},
 			{Flag: "authorization-webhook-cache-authorized-ttl", Field: "authorization.webhook.cacheAuthorizedTTL", Target: &o.AuthorizationWebhookCacheAuthorizedTTL, Usage: "how long an answer that allows is remembered; 0 is not at all"},
 			{Flag: "authorization-webhook-cache-unauthorized-ttl", Field: "authorization.webhook.cacheUnauthorizedTTL", Target: &o.AuthorizationWebhookCacheUnauthorizedTTL, Usage: "how long any other answer is remembered; 0 is not at all"},
+			{Flag: "authorization-stale-if-error", Target: &o.AuthorizationStaleIfError, Usage: "how much longer an answer is used while the API server cannot be asked; 0 is not at all"},
 		}},
 		{Title: "API server", Settings: []settings.Setting{
 			{Flag: "kubeconfig", Target: &o.Kubeconfig, Usage: "file that says how to reach the API server"},

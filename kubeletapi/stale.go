@@ -1,0 +1,87 @@
+package kubeletapi
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"time"
+
+	"kubeletauth/kubeletapi/kubeclient"
+)
+
+// staleTerm is for how long at a time an answer is used beyond its TTL. The API
+// server is asked again each renewalPause meanwhile.
+const staleTerm = reviewTimeout + 2*renewalPause
+
+// unavailable reports whether err means that the API server cannot be reached or
+// is in trouble. Whatever else is wrong, such as its certificate, this server's
+// own credential, or an answer that makes no sense, is none.
+func unavailable(err error) bool {
+	var status *kubeclient.StatusError
+	if errors.As(err, &status) {
+		return status.Code >= 500
+	}
+	var network *net.OpError
+	return errors.As(err, &network) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+}
+
+// beginStale starts the term of an answer that repeats one whose own has ended,
+// or is about to, and that may be repeated until a moment.
+func (t *term) beginStale(now, until time.Time) {
+	t.expires = now.Add(staleTerm)
+	if t.expires.After(until) {
+		t.expires = until
+	}
+	t.early.Store(int64(staleTerm - renewalPause))
+}
+
+// mayGoStale reports whether the answer is to be repeated, as asking anew failed
+// with err.
+func (t *term) mayGoStale(now, until time.Time, err error) bool {
+	return !t.ended() && now.Before(until) && t.expires.Sub(now) < staleTerm && unavailable(err)
+}
+
+// stale repeats what was said about a token, if it may.
+func (c *identities) stale(before *identity, now time.Time, err error) *identity {
+	if c.staleFor <= 0 || before == nil {
+		return nil
+	}
+	origin := before
+	if before.origin != nil {
+		origin = before.origin
+	}
+	until := origin.expires.Add(c.staleFor)
+	if !before.notAfter.IsZero() && before.notAfter.Before(until) {
+		until = before.notAfter
+	}
+	if !before.mayGoStale(now, until, err) {
+		return nil
+	}
+	id := &identity{user: before.user, notAfter: before.notAfter, decisions: before.decisions, origin: origin}
+	id.beginStale(now, until)
+	c.metrics.useStale("tokenreviews")
+	c.logger.Warn("The API server cannot review a token; its last answer stays in force", "user", clip(id.user.Username), "err", clip(err.Error()))
+	return id
+}
+
+// stale repeats a decision, if it may.
+func (m *memory) stale(q *asked, now time.Time, err error) *decision {
+	before := m.known(q, now)
+	if m.staleFor <= 0 || before == nil {
+		return nil
+	}
+	origin := before
+	if before.origin != nil {
+		origin = before.origin
+	}
+	until := origin.expires.Add(m.staleFor)
+	if !before.mayGoStale(now, until, err) {
+		return nil
+	}
+	d := &decision{Decision: before.Decision, reason: before.reason, place: before.place, origin: origin}
+	d.beginStale(now, until)
+	m.metrics.useStale("subjectaccessreviews")
+	m.logger.Warn("The API server cannot review an access; its last answer stays in force", "err", clip(err.Error()))
+	return d
+}

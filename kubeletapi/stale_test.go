@@ -1,0 +1,205 @@
+package kubeletapi
+
+import (
+	"bytes"
+	"context"
+	"crypto/x509"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"kubeletauth/authn"
+	"kubeletauth/authz"
+	"kubeletauth/kubeletapi/kubeclient"
+)
+
+// moody gives the answers that it is told to give.
+type moody struct {
+	token, access error // instead of an answer
+	refuse, deny  bool
+	asked         int
+}
+
+func (m *moody) ReviewToken(_ context.Context, spec authn.TokenReviewSpec) (*authn.TokenReviewStatus, error) {
+	m.asked++
+	return &authn.TokenReviewStatus{Authenticated: !m.refuse, User: authn.UserInfo{Username: "jane"}}, m.token
+}
+
+func (m *moody) ReviewAccess(context.Context, authz.SubjectAccessReviewSpec) (*authz.SubjectAccessReviewStatus, error) {
+	m.asked++
+	return &authz.SubjectAccessReviewStatus{Allowed: !m.deny}, m.access
+}
+
+var refusedConnection = &url.Error{Op: "Post", URL: "https://x", Err: &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}}
+
+func TestUnavailable(t *testing.T) {
+	for _, test := range []struct {
+		err  error
+		want bool
+	}{
+		{refusedConnection, true},
+		{fmt.Errorf("after 3 tries: %w", refusedConnection), true},
+		{context.DeadlineExceeded, true},
+		{io.ErrUnexpectedEOF, true},
+		{&url.Error{Err: io.EOF}, true},
+		{&kubeclient.StatusError{Code: 500}, true},
+		{&kubeclient.StatusError{Code: 503}, true},
+		{&kubeclient.StatusError{Code: 599}, true},
+		{&kubeclient.StatusError{Code: 429}, false},
+		{&kubeclient.StatusError{Code: 401}, false}, // of this server's own credential
+		{&kubeclient.StatusError{Code: 403}, false},
+		{&kubeclient.StatusError{Code: 404}, false},
+		{&kubeclient.StatusError{Code: 302}, false},
+		{&url.Error{Err: x509.UnknownAuthorityError{}}, false}, // somebody else answers
+		{&url.Error{Err: errors.New("unexpected EOF")}, false},
+		{errors.New("both allowed and denied"), false},
+		{context.Canceled, false},
+		{&authn.InvalidTokenError{}, false},
+	} {
+		if got := unavailable(test.err); got != test.want {
+			t.Errorf("%v: %v", test.err, got)
+		}
+	}
+}
+
+// In each row jane asks at the start, and then things happen, until a request at
+// the end gets a code. "down" means that reviews fail.
+func TestStaleIfError(t *testing.T) {
+	expires := func(in time.Duration) string { // a JSON Web Token that nobody checks
+		payload := fmt.Sprintf(`{"exp":%d}`, time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC).Add(in).Unix())
+		return "e30." + base64.RawURLEncoding.EncodeToString([]byte(payload)) + ".c2ln"
+	}
+	for _, test := range []struct {
+		name, token string
+		own         bool // nonresource attributes
+		steps       string
+		code        int
+	}{
+		{"within the TTL", "t", false, "down 1m", 200},
+		{"token beyond its TTL", "t", false, "down 3m", 200},
+		{"both beyond their TTL", "t", false, "down 6m", 200},
+		{"both, asked all the time", "t", false, "down busy=11m", 200},
+		{"just before the end", "t", false, "down busy=11m45s", 200},
+		{"token beyond the end", "t", false, "down busy=12m5s", 401},
+		{"access beyond the end", "t", false, "access-down busy=15m5s", 500},
+		{"access just before", "t", false, "access-down busy=14m45s", 200},
+		{"beyond the end, when nobody asked", "t", false, "down 13m", 401},
+		{"own attributes", "t", true, "down 6m", 200},
+		{"own attributes, asked all the time", "t", true, "down busy=11m", 200},
+		{"own attributes beyond the end", "t", true, "access-down busy=15m5s", 500},
+		{"token refused meanwhile", "t", false, "refuse 3m ask down 1m ask", 401},
+		{"token refused while stale", "t", false, "down busy=4m up refuse busy=4s down 1m", 401},
+		{"access denied while stale", "t", false, "down busy=6m up deny busy=7s down 1m", 403},
+		{"back again", "t", false, "down busy=6m up 1m", 200},
+		{"no right to ask", "t", false, "forbidden 6m", 401},
+		{"no right to ask about access", "t", false, "access-forbidden 6m", 500},
+		{"another token", "t", false, "down 3m other", 401},
+		{"another path", "t", true, "down 3m path", 500},
+		{"a token that ends", expires(4 * time.Minute), false, "down busy=3m50s", 200},
+		{"a token that ended", expires(4 * time.Minute), false, "down busy=4m1s", 401},
+		{"a token that ended while nobody asked", expires(4 * time.Minute), false, "down 4m1s", 401},
+		{"a token that ends before the TTL does", expires(time.Minute), false, "down busy=61s", 401},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var log bytes.Buffer
+				api := &moody{}
+				cfg := Config{AuthorizationMode: ModeWebhook, AuthenticationTokenWebhook: true, HostnameOverride: "n1", TokenReviewer: api, AccessReviewer: api,
+					AuthenticationStaleIfError: 10 * time.Minute, AuthorizationStaleIfError: 10 * time.Minute, Logger: slog.New(slog.NewTextHandler(&log, nil))}
+				if test.own {
+					cfg.RequestAttributes = AttributesNonResource
+				}
+				auth, err := New(cfg)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer auth.Close()
+				token, path, connection := test.token, "/metrics", withSlot(t.Context(), nil)
+				ask := func() int {
+					r := httptest.NewRequest("GET", path, nil).WithContext(connection)
+					r.Header.Set("Authorization", "Bearer "+token)
+					_, err := auth.Check(r)
+					var refused *RefusedError
+					if errors.As(err, &refused) {
+						return refused.Code
+					}
+					return 200
+				}
+				if code := ask(); code != 200 {
+					t.Fatal(code)
+				}
+				for _, step := range strings.Fields(test.steps) {
+					switch name, value, _ := strings.Cut(step, "="); name {
+					case "down":
+						api.token, api.access = refusedConnection, refusedConnection
+					case "access-down":
+						api.access = refusedConnection
+					case "forbidden":
+						api.token = &kubeclient.StatusError{Code: 403}
+					case "access-forbidden":
+						api.access = &kubeclient.StatusError{Code: 403}
+					case "up":
+						api.token, api.access = nil, nil
+					case "refuse":
+						api.refuse = true
+					case "deny":
+						api.deny = true
+					case "other":
+						token = "another"
+					case "path":
+						path = "/another"
+					case "ask":
+						ask()
+					case "busy":
+						d, _ := time.ParseDuration(value)
+						for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(500 * time.Millisecond) {
+							ask()
+						}
+					default:
+						d, err := time.ParseDuration(name)
+						if err != nil {
+							t.Fatal(err)
+						}
+						time.Sleep(d)
+					}
+				}
+				if code := ask(); code != test.code {
+					t.Errorf("%d, not %d; %s", code, test.code, &log)
+				}
+				if strings.Contains(log.String(), "e30") {
+					t.Error("the log has a token in it")
+				}
+			})
+		})
+	}
+}
+
+// Without the flags, nothing is used beyond its TTL.
+func TestNothingStaleByDefault(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		api := &moody{}
+		auth, err := New(Config{AuthorizationMode: ModeWebhook, AuthenticationTokenWebhook: true, HostnameOverride: "n1", TokenReviewer: api, AccessReviewer: api})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer auth.Close()
+		r := httptest.NewRequest("GET", "/metrics", nil)
+		r.Header.Set("Authorization", "Bearer t")
+		auth.Check(r)
+		api.token = refusedConnection
+		time.Sleep(2*time.Minute + time.Second)
+		if _, err := auth.Check(r); err == nil {
+			t.Error("passed")
+		}
+	})
+}
