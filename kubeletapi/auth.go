@@ -54,6 +54,10 @@ type Auth struct {
 	// sent, at the same time as others, and must not change it. NonResource is one.
 	RequestAttributes func(r *http.Request) authz.Attributes
 
+	// EventLogger, if set, is told of each request to Handler, and each answer has an
+	// Audit-Id.
+	EventLogger EventLogger
+
 	// Logger is told of each refusal: at level info what the client did, at
 	// level error what failed here. Nil is slog.Default().
 	Logger *slog.Logger
@@ -138,29 +142,42 @@ func (a *Auth) Handler(next http.Handler) http.Handler {
 func (a *Auth) serve(w http.ResponseWriter, r *http.Request, next http.Handler) {
 	served := a.metrics.serve(r)
 	defer served.done()
+	if a.EventLogger != nil {
+		a.serveLogged(w, r, next)
+		return
+	}
+	if user, _ := a.pass(w, r); user != nil {
+		next.ServeHTTP(w, r)
+	}
+}
+
+// pass answers r unless it may pass. If it may, it returns the user, and r is
+// ready for the next handler.
+func (a *Auth) pass(w http.ResponseWriter, r *http.Request) (*authn.UserInfo, *RefusedError) {
 	clean, err := canonicalPath(r)
-	switch {
-	case err != nil:
-		a.refuse(w, r, badRequest(err))
-		return
-	case clean != "":
+	if clean != "" {
 		redirect(w, r, clean)
-		return
+		return nil, nil
+	}
+	if err != nil {
+		return nil, a.refuse(w, r, badRequest(err))
 	}
 	user, found, refused := a.check(r)
 	if refused != nil {
-		a.refuse(w, r, refused)
-		return
+		return nil, a.refuse(w, r, refused)
 	}
 	hideCredential(r.Header, found)
 	*r = *r.WithContext(authn.WithUser(r.Context(), user)) // one small allocation
-	next.ServeHTTP(w, r)
+	return user, nil
 }
 
 // check is the two questions, in their order.
 func (a *Auth) check(r *http.Request) (*authn.UserInfo, credential, *RefusedError) {
 	h := a.clock.horizon()
 	id, found, err := a.identify(r, h)
+	if a.EventLogger != nil {
+		traceOf(r.Context()).identify(id, found)
+	}
 	if errors.Is(err, fair.ErrBusy) {
 		return nil, 0, &RefusedError{Code: http.StatusTooManyRequests, Message: "Too Many Requests", Err: err}
 	}
@@ -198,6 +215,9 @@ func (a *Auth) authorize(r *http.Request, id *identity, h time.Time) *RefusedErr
 	q, reason := a.question(r), ""
 	for i, s := range q.subresources[:q.count] {
 		d, err := a.decide(r, id, q.verb, s, h)
+		if a.EventLogger != nil {
+			traceOf(r.Context()).decide(d)
+		}
 		switch {
 		case err != nil:
 			return refused(a.Attributes(id.user, r)[:i+1], reason, err)
@@ -231,6 +251,9 @@ func (a *Auth) authorizeOwn(r *http.Request, id *identity, h time.Time) *Refused
 	attributes := a.RequestAttributes(r)
 	attributes.User = id.user
 	d, err := a.decideOwn(r, id, &attributes, h)
+	if a.EventLogger != nil {
+		traceOf(r.Context()).decide(d)
+	}
 	switch {
 	case err != nil:
 		return refused([]authz.Attributes{attributes}, "", err)
@@ -329,7 +352,7 @@ func badRequest(err error) *RefusedError {
 }
 
 // refuse is the one place where a refusal becomes an answer.
-func (a *Auth) refuse(w http.ResponseWriter, r *http.Request, e *RefusedError) {
+func (a *Auth) refuse(w http.ResponseWriter, r *http.Request, e *RefusedError) *RefusedError {
 	a.log(r, e)
 	a.metrics.refuse(e.Code)
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
@@ -341,6 +364,7 @@ func (a *Auth) refuse(w http.ResponseWriter, r *http.Request, e *RefusedError) {
 	}
 	w.WriteHeader(e.Code)
 	io.WriteString(w, e.Message)
+	return e
 }
 
 func (a *Auth) log(r *http.Request, e *RefusedError) {

@@ -235,6 +235,7 @@ func (c *identities) token(r *http.Request, token string, h time.Time) (*identit
 // tokens of those who were never accepted wait for their turn.
 func (c *identities) await(r *http.Request, key ttlcache.Key, token string) (*identity, error) {
 	defer c.metrics.tokenBlocked()()
+	traceOf(r.Context()).reviewToken()
 	source := sourceOf(r)
 	return c.reviews.Do(r.Context(), key, func(ctx context.Context) (*identity, error) {
 		now := time.Now()

@@ -86,6 +86,9 @@ type Config struct {
 	TokenReviewer  authn.TokenReviewer
 	AccessReviewer authz.AccessReviewer
 
+	// EventLogger is that of the Auth; see [Auth.EventLogger].
+	EventLogger EventLogger
+
 	// Logger is told what [Auth.Logger] is told, and of reloads. Nil is
 	// slog.Default().
 	Logger *slog.Logger
@@ -107,7 +110,7 @@ func New(cfg Config) (*Auth, error) {
 	}
 	m := newMetrics()
 	cfg.Logger = slog.New(fair.NewLogHandler(cfg.logger().Handler(), logRate, logBurst))
-	auth := &Auth{NodeName: name, FineGrained: cfg.FeatureGates[FineGrainedGate], StrictStreamingVerbs: cfg.StrictStreamingVerbs, Logger: cfg.Logger, metrics: m}
+	auth := &Auth{NodeName: name, FineGrained: cfg.FeatureGates[FineGrainedGate], StrictStreamingVerbs: cfg.StrictStreamingVerbs, EventLogger: cfg.EventLogger, Logger: cfg.Logger, metrics: m}
 	if auth.client, err = cfg.useClient(m); err != nil {
 		return nil, err
 	}

@@ -35,6 +35,7 @@ type metrics struct {
 
 	refused [len(refusals)]*prom.Counter
 	evicted *prom.Counter
+	dropped *prom.Counter
 	stale   map[string]*prom.Counter // by resource
 	reloads prom.CounterVec
 }
@@ -92,6 +93,7 @@ func newMetrics() *metrics {
 	for _, resource := range []string{"tokenreviews", "subjectaccessreviews"} {
 		m.stale[resource] = stale.With(resource)
 	}
+	m.dropped = r.Counter("kubeletauth_decision_log_dropped_total", "Requests that are missing in the decision log, as it could not be written fast enough, or at all. --decision-log-mode=blocking makes requests wait instead.").With()
 	m.evicted = r.Counter("kubeletauth_evicted_connections_total", "Connections without a good credential that were closed to make room for others.").With()
 	m.reloads = r.Counter("kubeletauth_reload_total", "Changes of a file on disk that were taken over (ok), or were not because the file cannot be read or used (error). On errors, see the log: the last good content is in force.", "file", "status")
 	return m
@@ -223,6 +225,12 @@ func (m *metrics) refuse(code int) {
 func (m *metrics) useStale(resource string) {
 	if m != nil {
 		m.stale[resource].Inc()
+	}
+}
+
+func (m *metrics) dropEvent() {
+	if m != nil {
+		m.dropped.Inc()
 	}
 }
 

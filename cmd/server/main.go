@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"kubeletauth/kubeletapi"
+	"kubeletauth/kubeletapi/decisionlog"
 	"kubeletauth/kubeletapi/node"
 	"kubeletauth/kubeletapi/options"
 	"kubeletauth/kubeletapi/upstream"
@@ -100,6 +101,14 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 }
 
 func serve(ctx context.Context, opts options.Options) error {
+	if opts.DecisionLog != "" {
+		log, err := openDecisionLog(ctx, opts)
+		if err != nil {
+			return err
+		}
+		defer log.Close()
+		opts.EventLogger = log
+	}
 	auth, err := kubeletapi.New(opts.Config)
 	if err != nil {
 		return err
@@ -130,6 +139,30 @@ func serve(ctx context.Context, opts options.Options) error {
 		background.Go(func() { serveHealthz(ctx, address, api.HealthHandler(), opts.Logger) })
 	}
 	return server.ListenAndServe(ctx)
+}
+
+// openDecisionLog opens it, and again at each SIGHUP until ctx ends.
+func openDecisionLog(ctx context.Context, opts options.Options) (*decisionlog.Log, error) {
+	log, err := decisionlog.Open(decisionlog.Config{Path: opts.DecisionLog, Blocking: opts.DecisionLogMode == options.BlockingMode, Logger: opts.Logger})
+	if err != nil {
+		return nil, fmt.Errorf("--decision-log: %w", err)
+	}
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	go func() {
+		defer signal.Stop(hup)
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-hup:
+				if err := log.Reopen(); err != nil {
+					opts.Logger.Error("The decision log goes on in the old file", "err", err)
+				}
+			}
+		}
+	}()
+	return log, nil
 }
 
 // route passes the paths below prefixes on, or all if there are none, but never

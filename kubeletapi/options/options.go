@@ -30,11 +30,21 @@ type Options struct {
 	SystemLogDir           string
 	Profiling              bool
 
+	// Where a line for each request goes. No DecisionLog is nowhere. The mode is
+	// DropMode or BlockingMode.
+	DecisionLog, DecisionLogMode string
+
 	// What else is served: all that Upstream has, or, with UpstreamPaths, what it
 	// has below those.
 	Upstream      upstream.Config
 	UpstreamPaths []string
 }
+
+// The values of DecisionLogMode.
+const (
+	DropMode     = "drop"     // lines that cannot be written fast enough
+	BlockingMode = "blocking" // has requests wait for their line
+)
 
 // settings is the table of all flags and fields, and where they lead.
 func (o *Options) settings() settings.Table {
@@ -83,6 +93,8 @@ func (o *Options) settings() settings.Table {
 			{Flag: "healthz-bind-address", Field: "healthzBindAddress", Target: &o.HealthzBindAddress, Usage: "IP address of --healthz-port"},
 			{Flag: "system-log-dir", Target: &o.SystemLogDir, Usage: "folder whose files /logs/ shows; empty: none"},
 			{Field: "enableSystemLogHandler", Target: &o.EnableSystemLogHandler},
+			{Flag: "decision-log", Target: &o.DecisionLog, Usage: "file that gets a line of JSON for each request, and is opened again at SIGHUP; - is the standard output; empty: none"},
+			{Flag: "decision-log-mode", Target: &o.DecisionLogMode, Usage: "where the file is too slow: drop lines, which are counted, or blocking, so that requests wait"},
 			{Flag: "profiling", Field: "enableProfilingHandler", Target: &o.Profiling, Usage: "show profiles of this program at /debug/pprof/"},
 		}},
 		{Title: "Upstream", Settings: []settings.Setting{
@@ -129,6 +141,7 @@ func fileDefaults() Options {
 		},
 		HealthzBindAddress:     "127.0.0.1",
 		HealthzPort:            10248,
+		DecisionLogMode:        DropMode,
 		EnableSystemLogHandler: true,
 		SystemLogDir:           "/var/log",
 		Upstream:               upstream.Config{Timeout: 30 * time.Second, IdleTimeout: 4 * time.Hour},
@@ -146,6 +159,8 @@ func (o *Options) check() error {
 		return errors.New("--kube-api-qps and --kube-api-burst: must be 0, which is the default, or more")
 	case o.Upstream.URL == "" && (len(o.UpstreamPaths) > 0 || o.Upstream.CAFile+o.Upstream.CertFile+o.Upstream.KeyFile+o.Upstream.Protocol != "" || o.Upstream.IdentityHeaders):
 		return errors.New("--upstream-*: need --upstream to say where requests are passed on to")
+	case o.DecisionLogMode != DropMode && o.DecisionLogMode != BlockingMode:
+		return fmt.Errorf("--decision-log-mode %q: must be %s or %s", o.DecisionLogMode, DropMode, BlockingMode)
 	case o.Kubeconfig != "" && o.InCluster:
 		return errors.New("--kubeconfig and --in-cluster: give one of them")
 	}

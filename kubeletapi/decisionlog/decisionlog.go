@@ -1,0 +1,200 @@
+// Package decisionlog writes what became of each request into a file, as one
+// line of JSON: the fields of [kubeletapi.Event].
+package decisionlog
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	"kubeletauth/kubeletapi"
+)
+
+// Config says where the log goes.
+type Config struct {
+	// Path is a file, which is made with mode 0600 unless it exists, and appended
+	// to. "-" is the standard output.
+	Path string
+
+	// Blocking makes requests wait where the file is too slow, in place of leaving
+	// their lines out.
+	Blocking bool
+
+	// Queue is how many lines may wait; zero and less is 8,192.
+	Queue int
+
+	// Logger is told when the file cannot be written, once until it can. Nil is
+	// slog.Default().
+	Logger *slog.Logger
+}
+
+// Log is a decision log. It writes off the path of requests, and is safe for
+// concurrent use. Make one with [Open].
+type Log struct {
+	path     string
+	blocking bool
+	logger   *slog.Logger
+	queue    chan kubeletapi.Event
+	reopen   chan chan error
+	done     chan struct{}
+
+	mu     sync.RWMutex // held for reading to send, for writing to close the queue
+	closed bool
+}
+
+// Open opens the file and begins to write. The error names the file.
+func Open(c Config) (*Log, error) {
+	if c.Queue <= 0 {
+		c.Queue = 8192
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	l := &Log{path: c.Path, blocking: c.Blocking, logger: c.Logger, queue: make(chan kubeletapi.Event, c.Queue), reopen: make(chan chan error), done: make(chan struct{})}
+	file, err := l.open()
+	if err != nil {
+		return nil, err
+	}
+	go l.run(file)
+	return l, nil
+}
+
+// LogEvent hands an event over to be written. It returns false if there is no
+// room for it and the log is not blocking, and after Close.
+func (l *Log) LogEvent(e kubeletapi.Event) bool {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	if l.closed {
+		return false
+	}
+	if l.blocking {
+		l.queue <- e
+		return true
+	}
+	select {
+	case l.queue <- e:
+		return true
+	default:
+		return false
+	}
+}
+
+// Reopen closes the file and opens it again by its name, as is done after it was
+// renamed. If that fails, the old one stays in use.
+func (l *Log) Reopen() error {
+	answer := make(chan error, 1)
+	select {
+	case l.reopen <- answer:
+		return <-answer
+	case <-l.done:
+		return os.ErrClosed
+	}
+}
+
+// Close writes what is waiting, and closes the file.
+func (l *Log) Close() {
+	l.mu.Lock()
+	if !l.closed {
+		l.closed = true
+		close(l.queue)
+	}
+	l.mu.Unlock()
+	<-l.done
+}
+
+func (l *Log) open() (io.WriteCloser, error) {
+	if l.path == "-" {
+		return keepOpen{os.Stdout}, nil
+	}
+	file, err := os.OpenFile(l.path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("decision log: %w", err)
+	}
+	return file, nil
+}
+
+type keepOpen struct{ io.Writer }
+
+func (keepOpen) Close() error { return nil }
+
+// run writes until the queue is closed and empty.
+func (l *Log) run(file io.WriteCloser) {
+	defer close(l.done)
+	out := &writer{Log: l, file: file, buffer: bufio.NewWriterSize(file, 64<<10)}
+	defer out.close()
+	for {
+		select {
+		case e, ok := <-l.queue:
+			if !ok {
+				return
+			}
+			out.write(e)
+			if len(l.queue) == 0 {
+				out.flush()
+			}
+		case answer := <-l.reopen:
+			answer <- out.reopen()
+		}
+	}
+}
+
+// writer is the file that lines go to at present.
+type writer struct {
+	*Log
+	file   io.WriteCloser
+	buffer *bufio.Writer
+	failed time.Time // when the last failure was logged, until a flush succeeds
+}
+
+func (w *writer) write(e kubeletapi.Event) {
+	line, err := json.Marshal(e)
+	if err == nil {
+		_, err = w.buffer.Write(append(line, '\n'))
+	}
+	w.report(err)
+}
+
+func (w *writer) flush() {
+	if w.buffer.Buffered() == 0 {
+		return
+	}
+	err := w.buffer.Flush()
+	if err == nil {
+		w.failed = time.Time{}
+	}
+	w.report(err)
+}
+
+// report tells of a failure, once a minute, and starts anew with what comes next.
+func (w *writer) report(err error) {
+	if err == nil {
+		return
+	}
+	if time.Since(w.failed) > time.Minute {
+		w.failed = time.Now()
+		w.logger.Error("Lines are missing in the decision log: it cannot be written", "file", w.path, "err", err)
+	}
+	w.buffer.Reset(w.file) // a bufio.Writer refuses everything after an error
+}
+
+func (w *writer) reopen() error {
+	file, err := w.open()
+	if err != nil {
+		return err
+	}
+	w.flush()
+	w.file.Close()
+	w.file = file
+	w.buffer.Reset(file)
+	return nil
+}
+
+func (w *writer) close() {
+	w.flush()
+	w.file.Close()
+}

@@ -1,0 +1,227 @@
+package kubeletapi
+
+import (
+	"bufio"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"net"
+	"net/http"
+	"time"
+
+	"kubeletauth/authn"
+	"kubeletauth/authz"
+)
+
+// Event is what became of one request. It holds no credential. Texts are as the
+// client and the API server sent them, at most 1 KiB of each.
+type Event struct {
+	Time   time.Time `json:"time"` // when the request came
+	ID     string    `json:"id"`   // that the answer carries in the header Audit-Id
+	Remote string    `json:"remote"`
+	Method string    `json:"method"`
+	Path   string    `json:"path"` // decoded, without the query
+
+	// Who asked, by AuthenticatedBy: certificate, token or anonymous; empty where
+	// nobody was recognized. CredentialID is the API server's name for the
+	// credential, if it said one.
+	User            string   `json:"user,omitempty"`
+	UID             string   `json:"uid,omitempty"`
+	Groups          []string `json:"groups,omitempty"`
+	AuthenticatedBy string   `json:"authenticatedBy,omitempty"`
+	CredentialID    string   `json:"credentialID,omitempty"`
+
+	// What was asked for, in that order, and what was said to the last of it. Decision
+	// is allow or deny, or error if none could be made; empty where it did not
+	// come to that.
+	Attributes []EventAttributes `json:"attributes,omitempty"`
+	Decision   string            `json:"decision,omitempty"`
+	Reason     string            `json:"reason,omitempty"`
+	Error      string            `json:"error,omitempty"`
+
+	// Where the two answers are from: cached, reviewed for this request, or stale;
+	// and how long they took.
+	Authentication         string        `json:"authentication,omitempty"`
+	Authorization          string        `json:"authorization,omitempty"`
+	AuthenticationDuration time.Duration `json:"authenticationNanoseconds"`
+	AuthorizationDuration  time.Duration `json:"authorizationNanoseconds"`
+
+	Status   int           `json:"status"` // of the answer
+	Duration time.Duration `json:"nanoseconds"`
+}
+
+// EventAttributes are what was asked for: a verb on a subresource, or on a path.
+type EventAttributes struct {
+	Verb        string `json:"verb"`
+	Resource    string `json:"resource,omitempty"`
+	Subresource string `json:"subresource,omitempty"`
+	Name        string `json:"name,omitempty"`
+	Path        string `json:"path,omitempty"` // without a resource
+}
+
+// EventLogger is told of each request once its answer has ended, whether it
+// passed or not. It must be safe for concurrent use, and it holds up the
+// request's connection for as long as it takes. It returns false if it could not
+// take the event, which is counted. Package decisionlog has one.
+type EventLogger interface {
+	LogEvent(Event) bool
+}
+
+// trace collects what an Event is made of, for those who want one. All methods
+// are safe to call on nil.
+type trace struct {
+	id                            *identity
+	found                         credential
+	decision                      *decision
+	asked                         int
+	tokenReviewed, accessReviewed bool
+	start, identified, decided    time.Time
+}
+
+type traceKey struct{}
+
+func traceOf(ctx context.Context) *trace {
+	t, _ := ctx.Value(traceKey{}).(*trace)
+	return t
+}
+
+func (t *trace) reviewToken() {
+	if t != nil {
+		t.tokenReviewed = true
+	}
+}
+
+func (t *trace) reviewAccess() {
+	if t != nil {
+		t.accessReviewed = true
+	}
+}
+
+func (t *trace) identify(id *identity, found credential) {
+	if t != nil {
+		t.id, t.found, t.identified = id, found, time.Now()
+	}
+}
+
+func (t *trace) decide(d *decision) {
+	if t != nil {
+		t.decision, t.decided = d, time.Now()
+		t.asked++
+	}
+}
+
+// serveLogged is serve, with an Event at its end.
+func (a *Auth) serveLogged(w http.ResponseWriter, r *http.Request, next http.Handler) {
+	t := &trace{start: time.Now()}
+	e := Event{Time: t.start.UTC(), ID: newID(), Remote: r.RemoteAddr, Method: clip(r.Method), Path: clip(r.URL.Path)}
+	w.Header().Set("Audit-Id", e.ID)
+	answer := &answerWriter{ResponseWriter: w}
+	defer func() {
+		e.Status, e.Duration = answer.code, time.Since(t.start)
+		if e.Status == 0 {
+			e.Status = http.StatusOK
+		}
+		if !a.EventLogger.LogEvent(e) {
+			a.metrics.dropEvent()
+		}
+	}()
+	r = r.WithContext(context.WithValue(r.Context(), traceKey{}, t))
+	user, refused := a.pass(answer, r)
+	e.explain(t, user, refused)
+	if user == nil {
+		return
+	}
+	e.ask(a.Attributes(user, r)[:t.asked])
+	next.ServeHTTP(answer, r)
+}
+
+// explain fills in what was found out about a request.
+func (e *Event) explain(t *trace, user *authn.UserInfo, refused *RefusedError) {
+	e.AuthenticationDuration = max(t.identified.Sub(t.start), 0)
+	e.AuthorizationDuration = max(t.decided.Sub(t.identified), 0)
+	if refused != nil {
+		user, e.Reason = refused.User, refused.Reason
+		e.ask(refused.Attributes)
+		if refused.Err != nil {
+			e.Error = clip(refused.Err.Error())
+		}
+	}
+	if t.id != nil {
+		e.Authentication = source(t.tokenReviewed, t.id.origin != nil)
+		e.AuthenticatedBy = [...]string{"", "certificate", "token", "token"}[t.found]
+		if t.id.anonymous {
+			e.AuthenticatedBy = "anonymous"
+		}
+	}
+	if user == nil {
+		return
+	}
+	e.User, e.UID, e.Groups = clip(user.Username), clip(user.UID), user.Groups
+	if ids := user.Extra["authentication.kubernetes.io/credential-id"]; len(ids) > 0 {
+		e.CredentialID = clip(ids[0])
+	}
+	switch {
+	case refused == nil:
+		e.Decision = "allow"
+	case refused.Code == http.StatusForbidden:
+		e.Decision = "deny"
+	default:
+		e.Decision = "error"
+	}
+	if t.decision != nil {
+		e.Authorization = source(t.accessReviewed, t.decision.origin != nil)
+		e.Reason = t.decision.reason
+	}
+}
+
+func (e *Event) ask(attributes []authz.Attributes) {
+	for _, a := range attributes {
+		asked := EventAttributes{Verb: clip(a.Verb), Resource: clip(a.Resource), Subresource: clip(a.Subresource), Name: clip(a.Name)}
+		if a.Resource == "" {
+			asked.Path = clip(a.Path)
+		}
+		e.Attributes = append(e.Attributes, asked)
+	}
+}
+
+func source(reviewed, stale bool) string {
+	switch {
+	case stale:
+		return "stale"
+	case reviewed:
+		return "reviewed"
+	}
+	return "cached"
+}
+
+// newID is one that nobody has used and nobody can guess.
+func newID() string {
+	var id [16]byte
+	rand.Read(id[:]) // never fails
+	return hex.EncodeToString(id[:])
+}
+
+// answerWriter notes the code of an answer.
+type answerWriter struct {
+	http.ResponseWriter
+	code int
+}
+
+// WriteHeader notes the code, of those that are not final only 101.
+func (w *answerWriter) WriteHeader(code int) {
+	if w.code == 0 && (code >= 200 || code == http.StatusSwitchingProtocols) {
+		w.code = code
+	}
+	w.ResponseWriter.WriteHeader(code)
+}
+
+// Unwrap is for [http.ResponseController].
+func (w *answerWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// Flush is for handlers that know no http.ResponseController.
+func (w *answerWriter) Flush() { http.NewResponseController(w.ResponseWriter).Flush() }
+
+// Hijack is too. Over HTTP/2 it is an error.
+func (w *answerWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	return http.NewResponseController(w.ResponseWriter).Hijack()
+}

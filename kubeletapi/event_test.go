@@ -1,0 +1,132 @@
+package kubeletapi
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+type events []Event
+
+func (e *events) LogEvent(event Event) bool { *e = append(*e, event); return len(*e) < 100 }
+
+// Each row is a request, after others, and what its event says: decision,
+// where the two answers are from, how the user was recognized, user, what was
+// asked for, status.
+func TestEvents(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		cfg    Config
+		before string // requests, of which the last is the one that counts; a time passes
+		want   string
+	}{
+		{"new token", Config{}, "good GET /metrics", "allow reviewed reviewed token good get:metrics 200"},
+		{"known token", Config{}, "good GET /metrics|good GET /metrics", "allow cached cached token good get:metrics 200"},
+		{"known token, new question", Config{}, "good GET /metrics|good GET /stats/", "allow cached reviewed token good get:stats 200"},
+		{"token expired, decision not", Config{}, "good GET /metrics|150s|good GET /metrics", "allow reviewed cached token good get:metrics 200"},
+		{"bad token", Config{}, "bad GET /metrics", "     401"},
+		{"no token", Config{}, "- GET /metrics", "     401"},
+		{"anonymous", Config{AnonymousAuth: true}, "- GET /metrics", "allow cached reviewed anonymous system:anonymous get:metrics 200"},
+		{"denied", Config{RequestAttributes: AttributesNonResource}, "good GET /closed", "deny reviewed reviewed token good get:/closed 403"},
+		{"own", Config{RequestAttributes: AttributesNonResource}, "good GET /good|good GET /good", "allow cached cached token good get:/good 200"},
+		{"fine-grained", Config{FeatureGates: map[string]bool{FineGrainedGate: true}}, "good GET /pods", "allow reviewed reviewed token good get:pods 200"},
+		{"redirect", Config{}, "good GET /a//b", "     307"},
+		{"ambiguous", Config{}, "good GET /%2e%2e/b", "     400"},
+		{"down", Config{}, "good GET /metrics|150s|down|good GET /metrics", "     401"},
+		{"stale", Config{AuthenticationStaleIfError: time.Hour, AuthorizationStaleIfError: time.Hour}, "good GET /metrics|10m|down|good GET /metrics", "allow stale stale token good get:metrics 200"},
+		{"undecided", Config{}, "good GET /metrics|down|good GET /logs/", "error cached  token good get:log 500"},
+		{"teapot", Config{}, "good GET /teapot", "allow reviewed reviewed token good get:proxy 418"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var log events
+				test.cfg.EventLogger = &log
+				f := newFlooded(t, test.cfg)
+				defer f.auth.Close()
+				handler := f.auth.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					time.Sleep(time.Second)
+					if r.URL.Path == "/teapot" {
+						w.WriteHeader(418)
+					}
+				}))
+				var answer *httptest.ResponseRecorder
+				for step := range strings.SplitSeq(test.before, "|") {
+					words := strings.Fields(step)
+					if d, err := time.ParseDuration(step); err == nil {
+						time.Sleep(d)
+						continue
+					}
+					if step == "down" {
+						f.api.hangs.Store(true)
+						continue
+					}
+					r := httptest.NewRequest(words[1], words[2], nil)
+					if words[0] != "-" {
+						r.Header.Set("Authorization", "Bearer "+words[0])
+					}
+					answer = httptest.NewRecorder()
+					handler.ServeHTTP(answer, r)
+				}
+				e := log[len(log)-1]
+				var asked []string
+				for _, a := range e.Attributes {
+					asked = append(asked, a.Verb+":"+a.Subresource+a.Path)
+				}
+				status := map[int]string{200: "200", 307: "307", 400: "400", 401: "401", 403: "403", 418: "418", 500: "500"}[e.Status]
+				got := strings.Join([]string{e.Decision, e.Authentication, e.Authorization, e.AuthenticatedBy, e.User, strings.Join(asked, ","), status}, " ")
+				if strings.TrimSpace(got) != strings.TrimSpace(test.want) {
+					t.Errorf("%q, not %q", got, test.want)
+				}
+				if answer.Header().Get("Audit-Id") != e.ID || len(e.ID) != 32 || answer.Code != e.Status {
+					t.Errorf("%+v for %d %v", e, answer.Code, answer.Header())
+				}
+				if passed := e.Decision == "allow"; passed && e.Duration < time.Second || e.Authentication == "reviewed" && e.AuthenticationDuration != 5*time.Millisecond || e.Authorization == "reviewed" && e.AuthorizationDuration != 5*time.Millisecond {
+					t.Errorf("durations: %+v", e)
+				}
+				if line, err := json.Marshal(e); err != nil || strings.Contains(string(line), "Bearer") {
+					t.Errorf("%s, %v", line, err)
+				}
+				if strings.Contains(test.before, "bad") && e.Error == "" {
+					t.Error("the event does not say why")
+				}
+			})
+		})
+	}
+}
+
+// A handler can do with the answer what it could without a log.
+func TestEventsLetHandlersStreamAndHijack(t *testing.T) {
+	var log events
+	auth := &Auth{EventLogger: &log}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		answer := &answerWriter{ResponseWriter: w}
+		answer.WriteHeader(http.StatusEarlyHints)
+		if answer.Flush(); r.URL.Path == "/hijack" {
+			conn, _, err := answer.Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			conn.Close()
+			return
+		}
+		if err := http.NewResponseController(answer).SetReadDeadline(time.Time{}); err != nil {
+			t.Error(err)
+		}
+	}))
+	defer server.Close()
+	for _, path := range []string{"/", "/hijack"} {
+		if r, err := http.Get(server.URL + path); err == nil {
+			r.Body.Close()
+		}
+	}
+	w := httptest.NewRecorder()
+	auth.Handler(http.NotFoundHandler()).ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
+	if len(log) != 1 || log[0].Status != 401 || w.Code != 401 {
+		t.Errorf("%+v", log)
+	}
+}
