@@ -13,6 +13,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -25,18 +26,28 @@ import (
 
 // moody gives the answers that it is told to give.
 type moody struct {
+	mu            sync.Mutex
 	token, access error // instead of an answer
 	refuse, deny  bool
-	asked         int
+}
+
+// set changes it between two reviews.
+func (m *moody) set(change func()) {
+	synctest.Wait()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	change()
 }
 
 func (m *moody) ReviewToken(_ context.Context, spec authn.TokenReviewSpec) (*authn.TokenReviewStatus, error) {
-	m.asked++
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	return &authn.TokenReviewStatus{Authenticated: !m.refuse, User: authn.UserInfo{Username: "jane"}}, m.token
 }
 
 func (m *moody) ReviewAccess(context.Context, authz.SubjectAccessReviewSpec) (*authz.SubjectAccessReviewStatus, error) {
-	m.asked++
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	return &authz.SubjectAccessReviewStatus{Allowed: !m.deny}, m.access
 }
 
@@ -141,19 +152,19 @@ func TestStaleIfError(t *testing.T) {
 				for _, step := range strings.Fields(test.steps) {
 					switch name, value, _ := strings.Cut(step, "="); name {
 					case "down":
-						api.token, api.access = refusedConnection, refusedConnection
+						api.set(func() { api.token, api.access = refusedConnection, refusedConnection })
 					case "access-down":
-						api.access = refusedConnection
+						api.set(func() { api.access = refusedConnection })
 					case "forbidden":
-						api.token = &kubeclient.StatusError{Code: 403}
+						api.set(func() { api.token = &kubeclient.StatusError{Code: 403} })
 					case "access-forbidden":
-						api.access = &kubeclient.StatusError{Code: 403}
+						api.set(func() { api.access = &kubeclient.StatusError{Code: 403} })
 					case "up":
-						api.token, api.access = nil, nil
+						api.set(func() { api.token, api.access = nil, nil })
 					case "refuse":
-						api.refuse = true
+						api.set(func() { api.refuse = true })
 					case "deny":
-						api.deny = true
+						api.set(func() { api.deny = true })
 					case "other":
 						token = "another"
 					case "path":
@@ -173,7 +184,8 @@ func TestStaleIfError(t *testing.T) {
 						time.Sleep(d)
 					}
 				}
-				if code := ask(); code != test.code {
+				code := ask()
+				if synctest.Wait(); code != test.code {
 					t.Errorf("%d, not %d; %s", code, test.code, &log)
 				}
 				if strings.Contains(log.String(), "e30") {
@@ -196,7 +208,7 @@ func TestNothingStaleByDefault(t *testing.T) {
 		r := httptest.NewRequest("GET", "/metrics", nil)
 		r.Header.Set("Authorization", "Bearer t")
 		auth.Check(r)
-		api.token = refusedConnection
+		api.set(func() { api.token = refusedConnection })
 		time.Sleep(2*time.Minute + time.Second)
 		if _, err := auth.Check(r); err == nil {
 			t.Error("passed")
