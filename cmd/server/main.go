@@ -61,6 +61,8 @@ type subcommand struct {
 // subcommands are listed by -h in this order.
 func subcommands() []subcommand {
 	return []subcommand{
+		{"check", "says whether the configuration would work, and who may do what", checkCommand},
+		{"explain", "says what one request would be answered, and which role it lacks", explainCommand},
 		{"rbac", "prints the roles that a cluster needs, as YAML to apply", rbacCommand},
 	}
 }

@@ -59,7 +59,7 @@ type execStatus struct {
 // check follows validateAuthInfo in tools/clientcmd/validation.go.
 func (e *execPlugin) check(p *problems, name string) {
 	p.when(e.Command == "", "command must be specified for %q to use exec authentication plugin", name)
-	p.when(e.APIVersion == "", "apiVersion must be specified for %q to use exec authentication plugin", name)
+	p.when(e.APIVersion == "", "apiVersion must be specified for %q to use exec authentication plugin: write %s", name, execV1)
 	p.when(e.APIVersion != "" && e.APIVersion != execV1 && e.APIVersion != execV1beta1,
 		"exec of user %q: apiVersion must be %s or %s: update the plugin, and the kubeconfig with it", name, execV1, execV1beta1)
 	for _, env := range e.Env {

@@ -80,8 +80,9 @@ func parseKubeconfig(content []byte) (*kubeconfig, error) {
 			return nil, errors.New("it cannot be read as a kubeconfig")
 		}
 		found, _, _ := strings.Cut(wrong.Value, " ")
-		return nil, fmt.Errorf("%s: a %s is needed here, and there is a %s: is a quotation mark missing?",
-			cmp.Or(wrong.Field, "the file"), wrong.Type.Kind(), found)
+		words := strings.NewReplacer("struct", "mapping", "ptr", "mapping", "slice", "list", "object", "mapping", "array", "list")
+		return nil, fmt.Errorf("%s: a %s is needed here, and there is a %s: check quotation marks and indentation",
+			cmp.Or(wrong.Field, "the file"), words.Replace(wrong.Type.Kind().String()), words.Replace(found))
 	}
 	if k.Kind != "" && k.Kind != "Config" || k.APIVersion != "" && k.APIVersion != "v1" {
 		return nil, fmt.Errorf("it is of kind %q in apiVersion %q, and must be of kind Config in apiVersion v1", oneLine(k.Kind), oneLine(k.APIVersion))

@@ -106,7 +106,7 @@ func TestKubeconfigErrors(t *testing.T) {
 		{"token has two lines", user(`token: "SECRET\nX"`), `token of "u" contains a control character`},
 		{"a number for a string", user("token: 5"), `a string is needed here, and there is a number`},
 		{"a string for a boolean", cluster("https://h", "insecure-skip-tls-verify: SECRET"), `clusters.cluster.insecure-skip-tls-verify: a bool is needed here`},
-		{"a list for the file", "[]", `the file: a struct is needed`},
+		{"a list for the file", "[]", `the file: a mapping is needed here, and there is a list: `},
 		{"another kind", edit("kind: Config", "kind: Pod"), `of kind "Pod"`},
 		{"another version", edit("apiVersion: v1", "apiVersion: v2"), `apiVersion "v2"`},
 		{"YAML", good + "\tx", `line 11:`},
