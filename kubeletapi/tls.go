@@ -62,7 +62,7 @@ func cipherSuites(names []string) ([]uint16, error) {
 		i := slices.IndexFunc(known, func(suite *tls.CipherSuite) bool { return suite.Name == current })
 		if i < 0 {
 			//lint:ignore ST1005 the kubelet's own words
-			return nil, fmt.Errorf("Cipher suite %s not supported or doesn't exist", name)
+			return nil, fmt.Errorf("Cipher suite %s not supported or doesn't exist (want a name such as TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256)", name)
 		}
 		ids = append(ids, known[i].ID)
 	}
@@ -97,7 +97,7 @@ func newClientCA(path string, report func(error)) (*reload.Value[*x509.CertPool]
 			return nil, err
 		}
 		if len(content) == 0 {
-			return nil, fmt.Errorf("missing content for CA bundle %s", name)
+			return nil, fmt.Errorf("missing content for CA bundle %s: the file is empty", name)
 		}
 		pool, err := parseBundle(content)
 		if err != nil {
@@ -127,7 +127,7 @@ func parseBundle(content []byte) (*x509.CertPool, error) {
 		found = true
 	}
 	if !found {
-		return nil, errors.New("data does not contain any valid RSA or ECDSA certificates")
+		return nil, errors.New("data does not contain any valid RSA or ECDSA certificates (want PEM with CERTIFICATE blocks)")
 	}
 	return pool, nil
 }

@@ -5,12 +5,21 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"io"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
+	"kubeletauth/authn"
 	"kubeletauth/kubeletapi/apiservertest"
 )
 
@@ -38,6 +47,135 @@ func TestMessages(t *testing.T) {
 			t.Errorf("%s\n got %d %s\nwant %d %s", tt.args, code, got, tt.code, want)
 		}
 	}
+}
+
+// What a client is refused for is in the log: who asked for what, why not, and
+// whether it is the client's fault (INFO) or this side's (ERROR).
+func TestRefusals(t *testing.T) {
+	dir := t.TempDir()
+	api := apiservertest.MustStart(t, apiservertest.Config{})
+	api.SetToken("jane-token", authn.UserInfo{Username: "jane", Groups: []string{"dev"}})
+	api.SetToken("nobody-token", authn.UserInfo{})
+	api.AllowUser("jane", "get", "stats")
+	ca := apiservertest.MustNewCA(t, "client-ca")
+	port := strconv.Itoa(freePort(t))
+	log := serving(t, port, "--anonymous-auth=false", "--client-ca-file="+file(t, dir, "ca.crt", ca.PEM()), "--authentication-token-webhook",
+		"--authorization-mode=Webhook", "--kubeconfig="+file(t, dir, "kubeconfig", api.Kubeconfig("")), "--hostname-override=n1")
+
+	valid := apiservertest.Certificate{CommonName: "jane", Usages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}
+	server, expired := valid, valid
+	server.Usages = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
+	expired.NotBefore, expired.NotAfter = time.Unix(1e9, 0), time.Unix(1e9+60, 0)
+	known := ca.MustIssue(t, valid)
+	for _, tt := range []struct {
+		name, path, token string
+		certificate       *tls.Certificate
+		fault             string // the resource that fails
+		code              int
+		want              string
+	}{
+		{"no credential", "/metrics", "", nil, "", 401, `level=INFO msg=Unauthorized method=GET path=/metrics`},
+		{"certificate of another authority", "/metrics", "", new(apiservertest.MustNewCA(t, "other-ca").MustIssue(t, valid)), "", 401, `level=INFO msg="Unable to authenticate the request due to an error" method=GET path=/metrics err="verifying certificate SN, SKID=, AKID failed: x509: certificate signed by unknown authority"`},
+		{"expired certificate", "/metrics", "", new(ca.MustIssue(t, expired)), "", 401, `level=INFO msg="Unable to authenticate the request due to an error" method=GET path=/metrics err="verifying certificate SN, SKID=, AKID failed: x509: certificate has expired or is not yet valid:  is after 2001-09-09T01:47:40Z"`},
+		{"serving certificate", "/metrics", "", new(ca.MustIssue(t, server)), "", 401, `level=INFO msg="Unable to authenticate the request due to an error" method=GET path=/metrics err="verifying certificate SN, SKID=, AKID failed: x509: certificate specifies an incompatible key usage"`},
+		{"unknown token", "/metrics", "stolen-token", nil, "", 401, `level=INFO msg="Unable to authenticate the request due to an error" method=GET path=/metrics err="invalid bearer token"`},
+		{"token of nobody", "/metrics", "nobody-token", nil, "", 401, `level=INFO msg="Unable to authenticate the request due to an error" method=GET path=/metrics err="the API server authenticated the token without a user name"`},
+		{"endless token", "/metrics", strings.Repeat("x-token", 3000), nil, "", 401, `level=INFO msg="Unable to authenticate the request due to an error" method=GET path=/metrics err="the token is longer than 16384 bytes"`},
+		{"token, and reviews are forbidden", "/metrics", "janes-other-token", nil, apiservertest.TokenReviews, 401, `level=ERROR msg="Failed to make webhook authenticator request" err="the API server answered 403 (Forbidden) to POST $URL/apis/authentication.k8s.io/v1/tokenreviews: tokenreviews.authentication.k8s.io is forbidden: User \"apiservertest-client\" cannot create resource \"tokenreviews\" in API group \"authentication.k8s.io\" at the cluster scope"` + "\n" +
+			`level=ERROR msg="Unable to authenticate the request due to an error" method=GET path=/metrics err="the API server answered 403 (Forbidden) to POST $URL/apis/authentication.k8s.io/v1/tokenreviews: tokenreviews.authentication.k8s.io is forbidden: User \"apiservertest-client\" cannot create resource \"tokenreviews\" in API group \"authentication.k8s.io\" at the cluster scope"`},
+		{"encoded slash", "/stats%2fsummary", "jane-token", nil, "", 400, `level=INFO msg="Bad Request" method=GET path=/stats/summary err="the path has an encoded slash or dot segment, a backslash or a NUL: two programs could read it in two ways"`},
+		{"not allowed", "/metrics", "jane-token", nil, "", 403, `level=INFO msg=Forbidden method=GET path=/metrics user=jane verb=get subresources=[metrics] reason="RBAC: no rules authorize user \"jane\" with groups [\"dev\" \"system:authenticated\"] to \"get\" resource \"nodes/metrics\" named \"n1\" cluster-wide"`},
+		{"not allowed, by certificate", "/configz", "", &known, "", 403, `level=INFO msg=Forbidden method=GET path=/configz user=jane verb=get subresources=[proxy] reason="RBAC: no rules authorize user \"jane\" with groups [\"system:authenticated\"] to \"get\" resource \"nodes/proxy\" named \"n1\" cluster-wide"`},
+		{"allowed, and reviews are forbidden", "/stats/summary", "", &known, apiservertest.SubjectAccessReviews, 500, `level=ERROR msg="Failed to make webhook authorizer request" err="the API server answered 403 (Forbidden) to POST $URL/apis/authorization.k8s.io/v1/subjectaccessreviews: subjectaccessreviews.authorization.k8s.io is forbidden: User \"apiservertest-client\" cannot create resource \"subjectaccessreviews\" in API group \"authorization.k8s.io\" at the cluster scope"` + "\n" +
+			`level=ERROR msg="Authorization error" method=GET path=/stats/summary user=jane verb=get subresources=[stats] reason="" err="the API server answered 403 (Forbidden) to POST $URL/apis/authorization.k8s.io/v1/subjectaccessreviews: subjectaccessreviews.authorization.k8s.io is forbidden: User \"apiservertest-client\" cannot create resource \"subjectaccessreviews\" in API group \"authorization.k8s.io\" at the cluster scope"`},
+		{"allowed", "/stats/summary", "", &known, "", 200, ""},
+	} {
+		if tt.fault != "" {
+			api.Inject(tt.fault, apiservertest.Fault{Times: 1, Status: 403})
+		}
+		request, _ := http.NewRequest("GET", "https://127.0.0.1:"+port+tt.path, nil)
+		if tt.token != "" {
+			request.Header.Set("Authorization", "Bearer "+tt.token)
+		}
+		before := len(log.String())
+		if code := status(t, request, tt.certificate); code != tt.code {
+			t.Errorf("%s: %d, want %d", tt.name, code, tt.code)
+		}
+		got := strings.TrimSpace(strings.ReplaceAll(log.String()[before:], api.URL, "$URL"))
+		got = regexp.MustCompile(`(SN|AKID)=[0-9A-F:]+|current time \S+`).ReplaceAllString(got, "$1")
+		got = regexp.MustCompile(`time=\S+ |remote=127\.0\.0\.1:\d+ `).ReplaceAllString(got, "")
+		if got != tt.want {
+			t.Errorf("%s\n got %s\nwant %s", tt.name, got, tt.want)
+		}
+	}
+	if strings.Contains(log.String(), "-token") {
+		t.Error("the log has a token")
+	}
+}
+
+// syncBuffer is a log that is written and read at the same time.
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+// serving runs the server until the test ends, and returns its log.
+func serving(t *testing.T, port string, args ...string) *syncBuffer {
+	t.Helper()
+	log := new(syncBuffer)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan int, 1)
+	go func() { ended <- run(ctx, append(args, "--port="+port, "--healthz-port=0"), io.Discard, log) }()
+	t.Cleanup(func() { cancel(); <-ended })
+	for !strings.Contains(log.String(), "msg=Serving") {
+		select {
+		case code := <-ended:
+			t.Fatalf("exit code %d: %s", code, log.String())
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	return log
+}
+
+// status sends a request over a connection of its own.
+func status(t *testing.T, request *http.Request, certificate *tls.Certificate) int {
+	t.Helper()
+	config := &tls.Config{InsecureSkipVerify: true}
+	if certificate != nil { // whatever authorities the server names
+		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return certificate, nil }
+	}
+	transport := &http.Transport{TLSClientConfig: config}
+	defer transport.CloseIdleConnections()
+	response, err := (&http.Client{Transport: transport, Timeout: 30 * time.Second}).Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
+	return response.StatusCode
+}
+
+func file(t *testing.T, dir, name string, content []byte) string {
+	t.Helper()
+	path := filepath.Join(dir, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
 
 const configHead = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n"
@@ -93,13 +231,7 @@ func mistakes(t *testing.T, dir string) {
 		"exec.conf":    strings.Replace(good, "token: ", "exec: {command: none} # ", 1),
 		"kind.conf":    "kind: Pod\napiVersion: v1\n",
 	} {
-		path := filepath.Join(dir, name)
-		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		file(t, dir, name, []byte(content))
 	}
 }
 

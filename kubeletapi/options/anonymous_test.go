@@ -25,7 +25,7 @@ func TestAnonymousConditions(t *testing.T) {
 		{on + "\n    - path: /healthz\n", "--anonymous-auth-paths=", nil, ""},
 		{on + "\n    - path: healthz\n", "", nil, `--anonymous-auth-paths "healthz": must begin with a slash`},
 		{on + "\n    - {}\n", "", nil, `--anonymous-auth-paths "": must begin with a slash`},
-		{on + "\n    - prefix: /healthz\n", "", nil, `authentication.anonymous.conditions: json: unknown field "prefix"`},
+		{on + "\n    - prefix: /healthz\n", "", nil, `authentication.anonymous.conditions: unknown field "prefix"`},
 		{on + "\n    - /healthz\n", "", nil, "authentication.anonymous.conditions: want"},
 		{on + " /healthz\n", "", nil, "authentication.anonymous.conditions: want"},
 		{"", "--anonymous-auth-paths=/healthz", nil, "--anonymous-auth-paths: needs --anonymous-auth=true"},

@@ -49,6 +49,9 @@ func Parse(args []string) (o Options, ignored []string, err error) {
 	if _, _, err = o.parse(args); err == nil {
 		err = o.check()
 	}
+	if err != nil { // the flags alone were good
+		err = fmt.Errorf("%s: %w (-h says which field means the same as a flag)", strings.TrimSpace(file+" "+dir), err)
+	}
 	return o, ignored, err
 }
 
@@ -61,7 +64,7 @@ func (o *Options) parse(args []string) (file, dir string, err error) {
 		return "", "", err
 	}
 	if flags.NArg() > 0 {
-		return "", "", fmt.Errorf("unexpected argument %q: on and off are given as --name=true and --name=false", flags.Arg(0))
+		return "", "", fmt.Errorf("unexpected argument %q: on and off are given as --name=true and --name=false, and a subcommand comes before all flags", flags.Arg(0))
 	}
 	flags.Visit(func(f *flag.Flag) { // not the defaults without a file, for an empty variable in a script
 		if strings.HasPrefix(f.Name, "config") && f.Value.String() == "" {

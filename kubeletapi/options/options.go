@@ -161,6 +161,8 @@ func (o *Options) check() error {
 		return errors.New("--upstream-*: need --upstream to say where requests are passed on to")
 	case o.DecisionLogMode != DropMode && o.DecisionLogMode != BlockingMode:
 		return fmt.Errorf("--decision-log-mode %q: must be %s or %s", o.DecisionLogMode, DropMode, BlockingMode)
+	case (o.Upstream.CertFile == "") != (o.Upstream.KeyFile == ""):
+		return errors.New("--upstream-cert-file and --upstream-key-file go together: give both, or neither")
 	case o.Kubeconfig != "" && o.InCluster:
 		return errors.New("--kubeconfig and --in-cluster: give one of them")
 	}

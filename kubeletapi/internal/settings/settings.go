@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -93,7 +94,7 @@ func (t Table) decode(prefix string, fields map[string]json.RawMessage, others [
 		case slices.Contains(others, name):
 			ignored = append(ignored, name)
 		default:
-			return nil, fmt.Errorf("unknown field %q", field)
+			return nil, fmt.Errorf("unknown field %q: mind its spelling, small and capital letters too", field)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("field %s: %w", field, plain(err))
@@ -154,13 +155,25 @@ func (s Setting) decode(raw json.RawMessage) error {
 
 var errDuration = errors.New("want a duration such as 2m or 30s")
 
-// plain is an error of encoding/json without the names of our types.
+// plain is an error of encoding/json in the words of someone who writes YAML.
 func plain(err error) error {
 	var wrong *json.UnmarshalTypeError
-	if errors.As(err, &wrong) {
-		return fmt.Errorf("want %s, not %s", wrong.Type, wrong.Value)
+	if !errors.As(err, &wrong) {
+		return errors.New(strings.TrimPrefix(err.Error(), "json: "))
 	}
-	return err
+	want := "a string"
+	switch wrong.Type.Kind() {
+	case reflect.Bool:
+		want = "true or false"
+	case reflect.Int:
+		want = "a whole number"
+	case reflect.Slice:
+		want = "a list"
+	case reflect.Map, reflect.Struct:
+		want = "a mapping"
+	}
+	found := strings.NewReplacer("array", "list", "object", "mapping").Replace(wrong.Value)
+	return fmt.Errorf("want %s, not a %s", want, found)
 }
 
 // Encode returns the fields with their present values, for encoding as JSON.

@@ -86,12 +86,12 @@ func TestDecode(t *testing.T) {
 		{`{"Name":"x"}`, config{}, "", `unknown field "Name"`},
 		{`{"deep":{"other":1}}`, config{}, "", `unknown field "deep.other"`},
 		{`{"deep":{"er":{"On":true}}}`, config{}, "", `unknown field "deep.er.On"`},
-		{`{"deep":[]}`, config{}, "", "field deep: want"},
-		{`{"deep":{"er":{"on":"true"}}}`, config{}, "", "field deep.er.on: want bool, not string"},
-		{`{"deep":{"count":1.5}}`, config{}, "", "field deep.count: want int"},
+		{`{"deep":[]}`, config{}, "", "field deep: want a mapping, not a list"},
+		{`{"deep":{"er":{"on":"true"}}}`, config{}, "", "field deep.er.on: want true or false, not a string"},
+		{`{"deep":{"count":1.5}}`, config{}, "", "field deep.count: want a whole number, not a number 1.5"},
 		{`{"ttl":120}`, config{}, "", "field ttl: want a duration"},
 		{`{"ttl":"-2m"}`, config{}, "", "field ttl: want a duration"},
-		{`{"list":"a"}`, config{}, "", "field list: want"},
+		{`{"list":"a"}`, config{}, "", "field list: want a list, not a string"},
 	} {
 		got := config{Name: "n", Count: 1, TTL: 1}
 		var document map[string]json.RawMessage
