@@ -69,7 +69,6 @@ func TestListenerEvicts(t *testing.T) {
 		{"baaa", "b-aa"},
 		{"baaaa", "b--aa"},
 		{"AAAb", "AAA-"},
-		{"AaAb", "A-Ab"},
 		{"ABCd", "ABC-"},
 		{"ab!c", "?"},
 	} {
