@@ -26,17 +26,20 @@ type exchange struct {
 
 	unread  atomic.Bool // there is more of an HTTP/1 body
 	badBody atomic.Bool // reading it failed
+	empty   atomic.Bool // the answer has no body
 
 	mu    sync.Mutex
 	timer *time.Timer
 	over  bool // the ResponseWriter must not be used any more
 }
 
+type exchangeKey struct{}
+
 // begin returns an exchange, and its request.
 func (p *Proxy) begin(w http.ResponseWriter, r *http.Request) (*exchange, *http.Request) {
 	ctx, cancel := context.WithCancel(r.Context())
-	r = r.WithContext(ctx)
 	x := &exchange{ResponseWriter: w, ResponseController: http.NewResponseController(w), cancel: cancel, idle: p.idle}
+	r = r.WithContext(context.WithValue(ctx, exchangeKey{}, x))
 	x.setDeadlines(time.Time{})
 	x.timer = time.AfterFunc(x.idle, x.cut)
 	if r.ContentLength != 0 && r.Body != nil {
@@ -101,6 +104,15 @@ func (x *exchange) WriteHeader(code int) {
 func (x *exchange) Write(p []byte) (int, error) {
 	x.touch()
 	return x.ResponseWriter.Write(p)
+}
+
+// FlushError sends what was written so far. Of an answer without a body that is
+// nothing yet: its header is to be its end too, as of an error of gRPC.
+func (x *exchange) FlushError() error {
+	if x.empty.Load() {
+		return nil
+	}
+	return x.ResponseController.Flush()
 }
 
 // Unwrap is for [http.ResponseController].

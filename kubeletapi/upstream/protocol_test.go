@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -60,6 +61,40 @@ func TestProtocols(t *testing.T) {
 		proxy.ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
 		if w.Body.String() != tt.want {
 			t.Errorf("%+v: %d %q", tt, w.Code, w.Body)
+		}
+	}
+}
+
+// An answer that ends with its header, as errors of gRPC do, ends with it for
+// the client too, over any protocol and each time.
+func TestAnswerWithoutBody(t *testing.T) {
+	service := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header()["Content-Length"] = nil
+		w.Header().Set("Grpc-Status", "5")
+		w.Header().Set("Content-Type", "application/grpc")
+		w.WriteHeader(200)
+	}))
+	service.Config.Protocols = new(http.Protocols)
+	service.Config.Protocols.SetUnencryptedHTTP2(true)
+	service.Start()
+	defer service.Close()
+	proxy, err := New(Config{URL: service.URL, Protocol: "h2c"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer proxy.Shutdown(t.Context())
+	front := httptest.NewUnstartedServer(proxy)
+	front.EnableHTTP2 = true
+	front.StartTLS()
+	defer front.Close()
+	for i := range 500 {
+		res, err := front.Client().Post(front.URL, "application/grpc", strings.NewReader("request"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if res.ProtoMajor != 2 || res.ContentLength != 0 || res.Header.Get("Grpc-Status") != "5" {
+			t.Fatalf("answer %d: %s, of %d bytes (-1: it goes on), %v", i, res.Proto, res.ContentLength, res.Header)
 		}
 	}
 }

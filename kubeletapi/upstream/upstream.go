@@ -191,6 +191,9 @@ func (p *Proxy) send(r *http.Request) (*http.Response, error) {
 		}
 	}
 	res, err := p.connections.Get().roundTrip(r)
+	if err == nil && res.ContentLength == 0 {
+		r.Context().Value(exchangeKey{}).(*exchange).empty.Store(true)
+	}
 	if err == nil && res.StatusCode == http.StatusSwitchingProtocols {
 		tunnel := res.Body // which ReverseProxy closes only if it uses it
 		context.AfterFunc(r.Context(), func() { tunnel.Close() })
