@@ -215,8 +215,9 @@ func head(kind, name string) string {
 	return "apiVersion: rbac.authorization.k8s.io/v1\nkind: " + kind + "\nmetadata:\n  name: " + quoted(name) + "\n"
 }
 
-// quoted is a string of JSON, and so of YAML.
+// quoted is a string of JSON, and so of YAML, which forbids some signs that JSON
+// does not.
 func quoted(s string) string {
 	text, _ := json.Marshal(s) // a string never fails
-	return string(text)
+	return printable(string(text))
 }

@@ -179,3 +179,20 @@ func TestSubcommands(t *testing.T) {
 		}
 	}
 }
+
+// YAML forbids signs that JSON does not.
+func TestQuoted(t *testing.T) {
+	for in, want := range map[string]string{
+		"a":                 `"a"`,
+		"\x7f":              `"\u007f"`,
+		"\u0085":            `"\u0085"`,
+		"\u009f\u2028":      `"\u009f\u2028"`,
+		"\ufeff":            `"\ufeff"`,
+		"\x00\n\"\\":        `"\u0000\n\"\\"`,
+		"\U000e0001 müller": `"\U000e0001 müller"`,
+	} {
+		if got := quoted(in); got != want {
+			t.Errorf("%q: %s, not %s", in, got, want)
+		}
+	}
+}

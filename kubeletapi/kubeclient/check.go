@@ -38,7 +38,7 @@ func (c *Client) Version(ctx context.Context) (version string, date time.Time, e
 	defer done(false)
 	resp, err := transport.RoundTrip(req)
 	if err != nil {
-		return "", date, fmt.Errorf("asking for the version: %w", unreachable(target, err))
+		return "", date, fmt.Errorf("asking for the version: %w", unreachable("Get", target, err))
 	}
 	defer resp.Body.Close()
 	date, _ = http.ParseTime(resp.Header.Get("Date")) // zero without one

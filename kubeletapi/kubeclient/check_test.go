@@ -57,6 +57,7 @@ func TestVersionWithoutAnswer(t *testing.T) {
 	w.Server.Close()
 	_, at, err := w.tokenClient().Version(t.Context())
 	mustFail(t, err, "refused")
+	mustFail(t, err, "Get ")
 	if !at.IsZero() {
 		t.Errorf("nobody's date: %v", at)
 	}

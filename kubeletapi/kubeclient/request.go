@@ -87,7 +87,7 @@ func (c *Client) post(ctx context.Context, s *session, cred *credential, q *ques
 	}()
 	resp, err := transport.RoundTrip(req)
 	if err != nil {
-		return nil, unreachable(target, err)
+		return nil, unreachable("Post", target, err)
 	}
 	defer resp.Body.Close()
 	code = strconv.Itoa(resp.StatusCode)
@@ -96,8 +96,8 @@ func (c *Client) post(ctx context.Context, s *session, cred *credential, q *ques
 
 // unreachable adds what to do about an API server that there is no connection
 // to.
-func unreachable(target string, err error) error {
-	failure := &url.Error{Op: "Post", URL: target, Err: err}
+func unreachable(op, target string, err error) error {
+	failure := &url.Error{Op: op, URL: target, Err: err}
 	var dial *net.OpError
 	var certificate *tls.CertificateVerificationError
 	switch {
