@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 
 	"kubeletauth/kubeletapi"
@@ -41,10 +42,9 @@ type Log struct {
 	logger   *slog.Logger
 	queue    chan kubeletapi.Event
 	reopen   chan chan error
-	done     chan struct{}
-
-	mu     sync.RWMutex // held for reading to send, for writing to close the queue
-	closed bool
+	closing  chan struct{} // closed by Close
+	done     chan struct{} // closed when all is written
+	close    sync.Once
 }
 
 // Open opens the file and begins to write. The error names the file.
@@ -55,7 +55,7 @@ func Open(c Config) (*Log, error) {
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
-	l := &Log{path: c.Path, blocking: c.Blocking, logger: c.Logger, queue: make(chan kubeletapi.Event, c.Queue), reopen: make(chan chan error), done: make(chan struct{})}
+	l := &Log{path: c.Path, blocking: c.Blocking, logger: c.Logger, queue: make(chan kubeletapi.Event, c.Queue), reopen: make(chan chan error), closing: make(chan struct{}), done: make(chan struct{})}
 	file, err := l.open()
 	if err != nil {
 		return nil, err
@@ -67,19 +67,23 @@ func Open(c Config) (*Log, error) {
 // LogEvent hands an event over to be written. It returns false if there is no
 // room for it and the log is not blocking, and after Close.
 func (l *Log) LogEvent(e kubeletapi.Event) bool {
-	l.mu.RLock()
-	defer l.mu.RUnlock()
-	if l.closed {
+	select {
+	case <-l.closing:
 		return false
-	}
-	if l.blocking {
-		l.queue <- e
-		return true
+	default:
 	}
 	select {
 	case l.queue <- e:
 		return true
 	default:
+	}
+	if !l.blocking {
+		return false
+	}
+	select {
+	case l.queue <- e:
+		return true
+	case <-l.closing:
 		return false
 	}
 }
@@ -96,22 +100,25 @@ func (l *Log) Reopen() error {
 	}
 }
 
-// Close writes what is waiting, and closes the file.
+// Close writes what is waiting, and closes the file. It waits 5 seconds at most:
+// what a file does not take until then is lost.
 func (l *Log) Close() {
-	l.mu.Lock()
-	if !l.closed {
-		l.closed = true
-		close(l.queue)
+	l.close.Do(func() { close(l.closing) })
+	late := time.NewTimer(5 * time.Second)
+	defer late.Stop()
+	select {
+	case <-l.done:
+	case <-late.C:
+		l.logger.Error("Lines are missing in the decision log: it cannot be written fast enough", "file", l.path)
 	}
-	l.mu.Unlock()
-	<-l.done
 }
 
 func (l *Log) open() (io.WriteCloser, error) {
 	if l.path == "-" {
 		return keepOpen{os.Stdout}, nil
 	}
-	file, err := os.OpenFile(l.path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	// Not blocking, so that a FIFO without a reader is an error and no wait.
+	file, err := os.OpenFile(l.path, os.O_APPEND|os.O_CREATE|os.O_WRONLY|syscall.O_NONBLOCK, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("decision log: %w", err)
 	}
@@ -122,23 +129,25 @@ type keepOpen struct{ io.Writer }
 
 func (keepOpen) Close() error { return nil }
 
-// run writes until the queue is closed and empty.
+// run writes until the log is closed and the queue empty.
 func (l *Log) run(file io.WriteCloser) {
 	defer close(l.done)
 	out := &writer{Log: l, file: file, buffer: bufio.NewWriterSize(file, 64<<10)}
 	defer out.close()
 	for {
 		select {
-		case e, ok := <-l.queue:
-			if !ok {
-				return
-			}
+		case e := <-l.queue:
 			out.write(e)
 			if len(l.queue) == 0 {
 				out.flush()
 			}
 		case answer := <-l.reopen:
 			answer <- out.reopen()
+		case <-l.closing:
+			for len(l.queue) > 0 {
+				out.write(<-l.queue)
+			}
+			return
 		}
 	}
 }
