@@ -43,10 +43,10 @@ type Auth struct {
 	// one, and then for proxy, in place of the page's table.
 	FineGrained bool
 
-	// StrictStreamingVerbs asks for create where r would run something or leave
-	// HTTP, whatever its method: /exec, /run, /attach, /portForward, CONNECT and
-	// upgrades. Otherwise, as in the kubelet, whoever may get may run commands over
-	// a WebSocket.
+	// StrictStreamingVerbs asks for create, whatever the method, where a request
+	// would run something or leave HTTP: below /exec, /run, /attach and
+	// /portForward, and for CONNECT and upgrades. Without it, as in the kubelet, whoever
+	// may get may run commands over a WebSocket.
 	StrictStreamingVerbs bool
 
 	// RequestAttributes, if set, tells what a request asks for in place of the
@@ -205,6 +205,9 @@ func (a *Auth) identify(r *http.Request, h time.Time) (*identity, credential, er
 	if err != nil || !ok {
 		return nil, credentialNone, err
 	}
+	if s := slotOf(r.Context()); s != nil {
+		s.connection.Vouch()
+	}
 	return &identity{user: user}, credentialNone, nil
 }
 
@@ -216,7 +219,7 @@ func (a *Auth) authorize(r *http.Request, id *identity, h time.Time) *RefusedErr
 	for i, s := range q.subresources[:q.count] {
 		d, err := a.decide(r, id, q.verb, s, h)
 		if a.EventLogger != nil {
-			traceOf(r.Context()).decide(d)
+			traceOf(r.Context()).decide(a.attributes(id.user, q.verb, s, r.URL.Path), d)
 		}
 		switch {
 		case err != nil:
@@ -252,7 +255,7 @@ func (a *Auth) authorizeOwn(r *http.Request, id *identity, h time.Time) *Refused
 	attributes.User = id.user
 	d, err := a.decideOwn(r, id, &attributes, h)
 	if a.EventLogger != nil {
-		traceOf(r.Context()).decide(d)
+		traceOf(r.Context()).decide(attributes, d)
 	}
 	switch {
 	case err != nil:
@@ -278,20 +281,22 @@ func (a *Auth) decideOwn(r *http.Request, id *identity, attributes *authz.Attrib
 // inTurn returns a function that asks when it is the turn of whoever sent r, or
 // at once if that was allowed before.
 func (a *Auth) inTurn(r *http.Request, id *identity, before *decision, attributes authz.Attributes) func(context.Context) (*decision, error) {
-	gate, source := a.insiders, fair.Source{Host: id.user.Username}
+	gate, source := a.insiders, fair.Source{Host: clip(id.user.Username)}
 	switch {
 	case before != nil && before.Decision == authz.DecisionAllow:
 		gate = nil
 	case id.anonymous:
-		gate, source = a.strangers, sourceOf(r)
+		gate, source = a.strangers, a.identities.source(r)
 	}
 	return func(ctx context.Context) (*decision, error) {
 		leave, err := gate.Enter(ctx, source)
 		if err != nil {
 			return nil, err
 		}
+		end := fair.Unknown // if it panics
+		defer func() { leave(end) }()
 		d, err := a.ask(ctx, attributes)
-		leave(outcome(d != nil && d.Decision == authz.DecisionAllow, err))
+		end = outcome(d != nil && d.Decision == authz.DecisionAllow, err)
 		return d, err
 	}
 }

@@ -127,7 +127,7 @@ func (c *identities) certificate(r *http.Request, h time.Time) (*identity, error
 	if roots == nil {
 		return nil, nil
 	}
-	leaf, last := r.TLS.PeerCertificates[0], slotOf(r.Context())
+	leaf, last := r.TLS.PeerCertificates[0], c.slot(r)
 	if id := last.certificate(leaf, roots, h); id != nil {
 		return id, nil
 	}
@@ -182,7 +182,7 @@ func (c *identities) header(r *http.Request, h time.Time) (*identity, error) {
 	if c.tokens == nil || len(values) == 0 {
 		return nil, nil
 	}
-	last := slotOf(r.Context())
+	last := c.slot(r)
 	if id := last.header(values[0], h); id != nil {
 		c.metrics.tokenKnown()
 		return id, nil
@@ -205,7 +205,7 @@ func (c *identities) webSocket(r *http.Request, h time.Time) (*identity, error) 
 		return nil, err
 	}
 	id, err := c.token(r, token, h)
-	if s := slotOf(r.Context()); s != nil && id != nil {
+	if s := c.slot(r); s != nil && id != nil {
 		s.connection.Vouch()
 	}
 	return id, err
@@ -236,7 +236,7 @@ func (c *identities) token(r *http.Request, token string, h time.Time) (*identit
 func (c *identities) await(r *http.Request, key ttlcache.Key, token string) (*identity, error) {
 	defer c.metrics.tokenBlocked()()
 	traceOf(r.Context()).reviewToken()
-	source := sourceOf(r)
+	source := c.source(r)
 	return c.reviews.Do(r.Context(), key, func(ctx context.Context) (*identity, error) {
 		now := time.Now()
 		if id, err, ok := c.remembered(key, now); ok {
@@ -249,8 +249,10 @@ func (c *identities) await(r *http.Request, key ttlcache.Key, token string) (*id
 		if err != nil {
 			return nil, err
 		}
+		end := fair.Unknown // if it panics
+		defer func() { leave(end) }()
 		id, err := c.review(ctx, key, token, nil)
-		leave(outcome(id != nil, err))
+		end = outcome(id != nil, err)
 		return id, err
 	})
 }
@@ -301,7 +303,7 @@ func (c *identities) review(ctx context.Context, key ttlcache.Key, token string,
 			c.byToken.Put(key, id, now, id.expires)
 			return id, nil
 		}
-		c.logger.Error("Failed to make webhook authenticator request", "err", clip(err.Error()))
+		c.logger.Error("Failed to make webhook authenticator request", reviewFailure(err)...)
 		return nil, err
 	}
 	id := c.newIdentity(user, now)

@@ -109,8 +109,8 @@ func New(cfg Config) (*Auth, error) {
 		return nil, err
 	}
 	m := newMetrics()
-	cfg.Logger = slog.New(fair.NewLogHandler(cfg.logger().Handler(), logRate, logBurst))
-	auth := &Auth{NodeName: name, FineGrained: cfg.FeatureGates[FineGrainedGate], StrictStreamingVerbs: cfg.StrictStreamingVerbs, EventLogger: cfg.EventLogger, Logger: cfg.Logger, metrics: m}
+	requests := slog.New(fair.NewLogHandler(cfg.logger().Handler(), logRate, logBurst))
+	auth := &Auth{NodeName: name, FineGrained: cfg.FeatureGates[FineGrainedGate], StrictStreamingVerbs: cfg.StrictStreamingVerbs, EventLogger: cfg.EventLogger, Logger: requests, metrics: m}
 	if auth.client, err = cfg.useClient(m); err != nil {
 		return nil, err
 	}
@@ -247,10 +247,10 @@ func (cfg *Config) setAuthorizer(auth *Auth) {
 	}
 	auth.Authorizer = authz.Webhook{Reviewer: cfg.AccessReviewer}
 	auth.memory = &memory{
-		authorizedTTL:   orDefault(cfg.AuthorizationWebhookCacheAuthorizedTTL, 5*time.Minute),
-		unauthorizedTTL: orDefault(cfg.AuthorizationWebhookCacheUnauthorizedTTL, 30*time.Second),
+		authorizedTTL:   cmp.Or(cfg.AuthorizationWebhookCacheAuthorizedTTL, 5*time.Minute),
+		unauthorizedTTL: cmp.Or(cfg.AuthorizationWebhookCacheUnauthorizedTTL, 30*time.Second),
 		staleFor:        cfg.AuthorizationStaleIfError,
-		logger:          cfg.logger(),
+		logger:          auth.Logger,
 		metrics:         auth.metrics,
 		seed:            maphash.MakeSeed(),
 		others:          ttlcache.NewTable[*answer](maxOwn),
@@ -261,10 +261,10 @@ func (cfg *Config) setAuthorizer(auth *Auth) {
 // setIdentities is BuildAuthn of cmd/kubelet/app/auth.go.
 func (cfg *Config) setIdentities(auth *Auth) error {
 	ids := &identities{
-		tokenTTL:      orDefault(cfg.AuthenticationTokenWebhookCacheTTL, 2*time.Minute),
+		tokenTTL:      cmp.Or(cfg.AuthenticationTokenWebhookCacheTTL, 2*time.Minute),
 		staleFor:      cfg.AuthenticationStaleIfError,
 		metrics:       auth.metrics,
-		logger:        cfg.logger(),
+		logger:        auth.Logger,
 		strangers:     auth.strangers,
 		byCertificate: ttlcache.NewTable[*identity](maxIdentities),
 		byToken:       ttlcache.NewTable[*identity](maxIdentities),
@@ -300,6 +300,7 @@ func (cfg *Config) setIdentities(auth *Auth) error {
 // to a file.
 func (cfg *Config) reportReload(m *metrics, file string) func(error) {
 	logger := cfg.logger()
+	m.watch(file)
 	return func(err error) {
 		m.reload(file, err)
 		if err != nil {
@@ -315,11 +316,4 @@ func (cfg *Config) logger() *slog.Logger {
 		return slog.Default()
 	}
 	return cfg.Logger
-}
-
-func orDefault[N int | time.Duration](n, def N) N {
-	if n == 0 {
-		return def
-	}
-	return n
 }

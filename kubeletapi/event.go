@@ -46,7 +46,7 @@ type Event struct {
 	AuthenticationDuration time.Duration `json:"authenticationNanoseconds"`
 	AuthorizationDuration  time.Duration `json:"authorizationNanoseconds"`
 
-	Status   int           `json:"status"` // of the answer
+	Status   int           `json:"status"` // of the answer; 0 if the handler panicked before it
 	Duration time.Duration `json:"nanoseconds"`
 }
 
@@ -73,7 +73,7 @@ type trace struct {
 	id                            *identity
 	found                         credential
 	decision                      *decision
-	asked                         int
+	attributes                    []authz.Attributes
 	tokenReviewed, accessReviewed bool
 	start, identified, decided    time.Time
 }
@@ -103,10 +103,10 @@ func (t *trace) identify(id *identity, found credential) {
 	}
 }
 
-func (t *trace) decide(d *decision) {
+func (t *trace) decide(attributes authz.Attributes, d *decision) {
 	if t != nil {
 		t.decision, t.decided = d, time.Now()
-		t.asked++
+		t.attributes = append(t.attributes, attributes)
 	}
 }
 
@@ -118,9 +118,6 @@ func (a *Auth) serveLogged(w http.ResponseWriter, r *http.Request, next http.Han
 	answer := &answerWriter{ResponseWriter: w}
 	defer func() {
 		e.Status, e.Duration = answer.code, time.Since(t.start)
-		if e.Status == 0 {
-			e.Status = http.StatusOK
-		}
 		if !a.EventLogger.LogEvent(e) {
 			a.metrics.dropEvent()
 		}
@@ -128,11 +125,12 @@ func (a *Auth) serveLogged(w http.ResponseWriter, r *http.Request, next http.Han
 	r = r.WithContext(context.WithValue(r.Context(), traceKey{}, t))
 	user, refused := a.pass(answer, r)
 	e.explain(t, user, refused)
-	if user == nil {
-		return
+	if user != nil {
+		next.ServeHTTP(answer, r)
 	}
-	e.ask(a.Attributes(user, r)[:t.asked])
-	next.ServeHTTP(answer, r)
+	if answer.code == 0 {
+		answer.code = http.StatusOK
+	}
 }
 
 // explain fills in what was found out about a request.
@@ -141,10 +139,12 @@ func (e *Event) explain(t *trace, user *authn.UserInfo, refused *RefusedError) {
 	e.AuthorizationDuration = max(t.decided.Sub(t.identified), 0)
 	if refused != nil {
 		user, e.Reason = refused.User, refused.Reason
-		e.ask(refused.Attributes)
 		if refused.Err != nil {
 			e.Error = clip(refused.Err.Error())
 		}
+	}
+	for _, a := range t.attributes {
+		e.Attributes = append(e.Attributes, eventAttributes(a))
 	}
 	if t.id != nil {
 		e.Authentication = source(t.tokenReviewed, t.id.origin != nil)
@@ -156,7 +156,10 @@ func (e *Event) explain(t *trace, user *authn.UserInfo, refused *RefusedError) {
 	if user == nil {
 		return
 	}
-	e.User, e.UID, e.Groups = clip(user.Username), clip(user.UID), user.Groups
+	e.User, e.UID = clip(user.Username), clip(user.UID)
+	for _, group := range user.Groups {
+		e.Groups = append(e.Groups, clip(group))
+	}
 	if ids := user.Extra["authentication.kubernetes.io/credential-id"]; len(ids) > 0 {
 		e.CredentialID = clip(ids[0])
 	}
@@ -174,14 +177,12 @@ func (e *Event) explain(t *trace, user *authn.UserInfo, refused *RefusedError) {
 	}
 }
 
-func (e *Event) ask(attributes []authz.Attributes) {
-	for _, a := range attributes {
-		asked := EventAttributes{Verb: clip(a.Verb), Resource: clip(a.Resource), Subresource: clip(a.Subresource), Name: clip(a.Name)}
-		if a.Resource == "" {
-			asked.Path = clip(a.Path)
-		}
-		e.Attributes = append(e.Attributes, asked)
+func eventAttributes(a authz.Attributes) EventAttributes {
+	asked := EventAttributes{Verb: clip(a.Verb), Resource: clip(a.Resource), Subresource: clip(a.Subresource), Name: clip(a.Name)}
+	if a.Resource == "" {
+		asked.Path = clip(a.Path)
 	}
+	return asked
 }
 
 func source(reviewed, stale bool) string {

@@ -8,6 +8,9 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"kubeletauth/authn"
+	"kubeletauth/authz"
 )
 
 type events []Event
@@ -128,5 +131,20 @@ func TestEventsLetHandlersStreamAndHijack(t *testing.T) {
 	auth.Handler(http.NotFoundHandler()).ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
 	if len(log) != 1 || log[0].Status != 401 || w.Code != 401 {
 		t.Errorf("%+v", log)
+	}
+}
+
+// A handler that panics without an answer has none in its event; long names do
+// not make a long line.
+func TestEventOfAPanic(t *testing.T) {
+	var log events
+	long := strings.Repeat("x", 10<<10)
+	auth := &Auth{EventLogger: &log, Authenticator: always{&authn.UserInfo{Username: long, UID: long, Groups: []string{long}}, true}, Authorizer: authz.AlwaysAllow{}}
+	func() {
+		defer func() { recover() }()
+		auth.Handler(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })).ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/"+long, nil))
+	}()
+	if line, err := json.Marshal(log); err != nil || len(log) != 1 || log[0].Status != 0 || log[0].Decision != "allow" || len(line) > 6<<10 {
+		t.Errorf("%d bytes: %.300s, %v", len(line), line, err)
 	}
 }

@@ -156,7 +156,7 @@ func (m *memory) review(ctx context.Context, q *asked, ask func(context.Context)
 			m.keep(q, d, now)
 			return d, nil
 		}
-		m.logger.Error("Failed to make webhook authorizer request", "err", clip(err.Error()))
+		m.logger.Error("Failed to make webhook authorizer request", reviewFailure(err)...)
 		return nil, err
 	}
 	ttl := m.unauthorizedTTL

@@ -240,6 +240,14 @@ func (m *metrics) evict() {
 	}
 }
 
+// watch begins the counts of a file at zero.
+func (m *metrics) watch(file string) {
+	if m != nil {
+		m.reloads.With(file, "ok")
+		m.reloads.With(file, "error")
+	}
+}
+
 func (m *metrics) reload(file string, err error) {
 	if m == nil {
 		return

@@ -1,6 +1,7 @@
 package kubeletapi
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -46,8 +47,8 @@ type Server struct {
 	MaxHeaderBytes int
 
 	// MaxConnections bounds the open connections; zero is 10,000 and negative is no
-	// limit. For one more the oldest gives way of the host that has the most of
-	// those that have shown no good credential.
+	// limit. To make room for one more, one is closed that has shown no good
+	// credential: the oldest of the host with most of them.
 	MaxConnections int
 
 	// Ready, if set, is called with the address once connections are taken.
@@ -84,7 +85,7 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	}
 	s.warn()
 	failed := make(chan error, 1)
-	if limit := orDefault(s.MaxConnections, 10_000); limit > 0 {
+	if limit := cmp.Or(s.MaxConnections, 10_000); limit > 0 {
 		evicted := (*metrics)(nil).evict
 		if s.Auth != nil {
 			evicted = s.Auth.metrics.evict
@@ -101,7 +102,7 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	case <-ctx.Done():
 	}
 	drain, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	if d := orDefault(s.DrainTimeout, 20*time.Second); d > 0 {
+	if d := cmp.Or(s.DrainTimeout, 20*time.Second); d > 0 {
 		drain, cancel = context.WithTimeout(drain, d)
 	}
 	defer cancel()
@@ -147,10 +148,10 @@ func (s *Server) httpServer() (*http.Server, error) {
 		Handler:                      auth.Handler(handler),
 		ConnContext:                  withSlot,
 		TLSConfig:                    perConnection(config, roots),
-		ReadHeaderTimeout:            orDefault(s.ReadHeaderTimeout, 10*time.Second),
-		ReadTimeout:                  orDefault(s.ReadTimeout, time.Minute),
-		WriteTimeout:                 orDefault(s.WriteTimeout, 4*time.Hour),
-		IdleTimeout:                  orDefault(s.IdleTimeout, 90*time.Second),
+		ReadHeaderTimeout:            cmp.Or(s.ReadHeaderTimeout, 10*time.Second),
+		ReadTimeout:                  cmp.Or(s.ReadTimeout, time.Minute),
+		WriteTimeout:                 cmp.Or(s.WriteTimeout, 4*time.Hour),
+		IdleTimeout:                  cmp.Or(s.IdleTimeout, 90*time.Second),
 		MaxHeaderBytes:               maxHeaderBytes,
 		DisableGeneralOptionsHandler: true, // it would answer OPTIONS * before the filter
 		ErrorLog:                     log.New(errorLog{s.Config.logger()}, "", 0),

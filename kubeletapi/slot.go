@@ -20,6 +20,7 @@ import (
 // at most whether a whole block of a token was guessed, which nobody can. The
 // slot goes with the connection, and the token in it.
 type slot struct {
+	owner      atomic.Pointer[identities] // who used it first; for others it is not there
 	last       atomic.Pointer[sighting]
 	record     fair.Record      // of credentials that were no good
 	connection *fair.Connection // nil if it is not one of Server's
@@ -93,11 +94,24 @@ func (s *slot) remember(seen sighting, now time.Time) {
 
 const maxSlotBytes = 20 << 10
 
-// sourceOf tells where a request comes from, for those who share out what is
+// slot returns the slot of a request's connection, or nil if there is none or
+// another filter uses it: what one API server accepted is nothing to another.
+func (c *identities) slot(r *http.Request) *slot {
+	s := slotOf(r.Context())
+	if s == nil {
+		return nil
+	}
+	if owner := s.owner.Load(); owner != c && (owner != nil || !s.owner.CompareAndSwap(nil, c) && s.owner.Load() != c) {
+		return nil
+	}
+	return s
+}
+
+// source tells where a request comes from, for those who share out what is
 // scarce.
-func sourceOf(r *http.Request) fair.Source {
+func (c *identities) source(r *http.Request) fair.Source {
 	source := fair.Source{Host: fair.Host(r.RemoteAddr)}
-	if s := slotOf(r.Context()); s != nil {
+	if s := c.slot(r); s != nil {
 		source.Connection = &s.record
 	}
 	return source

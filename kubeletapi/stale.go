@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/http"
 	"time"
 
 	"kubeletauth/kubeletapi/kubeclient"
@@ -23,7 +24,18 @@ func unavailable(err error) bool {
 		return status.Code >= 500
 	}
 	var network *net.OpError
-	return errors.As(err, &network) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+	return errors.As(err, &network) && network.Op != "remote error" && network.Op != "local error" || // those of crypto/tls
+		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+}
+
+// reviewFailure is what the log says of a review without an answer.
+func reviewFailure(err error) []any {
+	attrs := []any{"err", clip(err.Error())}
+	var status *kubeclient.StatusError
+	if errors.As(err, &status) && status.Code == http.StatusForbidden {
+		attrs = append(attrs, "hint", "the identity in --kubeconfig needs a ClusterRoleBinding to the ClusterRole system:auth-delegator; 'server rbac' prints it")
+	}
+	return attrs
 }
 
 // beginStale starts the term of an answer that repeats one whose own has ended,

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"maps"
 	"math"
 	"slices"
 	"sync"
@@ -125,7 +126,7 @@ func (g *Gate) join(from Source) *caller {
 }
 
 // host returns the record of a host. Of too many, those are forgotten that were
-// no good long ago, and then any.
+// no good long ago, and any half of the rest.
 func (g *Gate) host(name string, now time.Time) *Record {
 	if r := g.hosts[name]; r != nil {
 		return r
@@ -134,10 +135,12 @@ func (g *Gate) host(name string, now time.Time) *Record {
 		g.hosts = map[string]*Record{}
 	}
 	if len(g.hosts) >= maxHosts {
-		for name, r := range g.hosts {
-			if r.left(now) < 0.5 || len(g.hosts) >= maxHosts {
-				delete(g.hosts, name)
+		maps.DeleteFunc(g.hosts, func(_ string, r *Record) bool { return r.left(now) < 0.5 })
+		for name := range g.hosts {
+			if len(g.hosts) <= maxHosts/2 { // so that this is not to be done for each new host
+				break
 			}
+			delete(g.hosts, name)
 		}
 	}
 	g.hosts[name] = new(Record)
