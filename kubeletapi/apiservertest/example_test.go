@@ -4,10 +4,15 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 
 	"kubeletauth/authn"
+	"kubeletauth/kubeletapi"
 	"kubeletauth/kubeletapi/apiservertest"
 )
 
@@ -47,4 +52,56 @@ func Example() {
 	// 201 {"user":{},"error":"invalid bearer token"}}
 	// 503 down
 	// 3 reviews
+}
+
+// What the test of a program looks like: its handler, behind the filter it will
+// have, with an API server that says what the test wants. With a *testing.T,
+// MustStart and t.TempDir clean up by themselves.
+func Example_guardedHandler() {
+	api, err := apiservertest.Start(apiservertest.Config{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer api.Close()
+	api.SetToken("jane-token", authn.UserInfo{Username: "jane"})
+	api.AllowUser("jane", "get", "metrics")
+
+	dir, err := os.MkdirTemp("", "")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer os.RemoveAll(dir)
+	kubeconfig := filepath.Join(dir, "kubeconfig")
+	if err := os.WriteFile(kubeconfig, api.Kubeconfig(""), 0o600); err != nil {
+		fmt.Println(err)
+		return
+	}
+	auth, err := kubeletapi.New(kubeletapi.Config{
+		AuthenticationTokenWebhook: true,
+		AuthorizationMode:          kubeletapi.ModeWebhook,
+		HostnameOverride:           "n1",
+		Kubeconfig:                 kubeconfig,
+		Logger:                     slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer auth.Close()
+	handler := auth.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprintln(w, "served") }))
+	for _, path := range []string{"/metrics", "/metrics", "/logs/"} {
+		r := httptest.NewRequest("GET", path, nil)
+		r.Header.Set("Authorization", "Bearer jane-token")
+		w := httptest.NewRecorder()
+		handler.ServeHTTP(w, r)
+		fmt.Print(path, ": ", w.Code, " ", w.Body)
+	}
+	fmt.Println(api.Count(apiservertest.TokenReviews), "token and", api.Count(apiservertest.SubjectAccessReviews), "accesses reviewed")
+	// Output:
+	// /metrics: 200 served
+	// /metrics: 200 served
+	// /logs/: 403 Forbidden (user=jane, verb=get, resource=nodes, subresource(s)=[log])
+	// 1 token and 2 accesses reviewed
 }

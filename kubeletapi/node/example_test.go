@@ -2,6 +2,7 @@ package node_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -50,4 +51,22 @@ func ExampleAPI_HealthHandler() {
 	// /healthz?verbose: 200
 	// [+]ping ok
 	// healthz check passed
+}
+
+// provider stands for a virtual kubelet: it knows the pods that it runs
+// somewhere else. A v1.Pod of k8s.io/api, encoded, does as well as text.
+type provider struct{}
+
+func (provider) Pods(context.Context) ([]json.RawMessage, error) {
+	pod := map[string]any{"metadata": map[string]any{"name": "web-0", "namespace": "default"}, "status": map[string]any{"phase": "Running"}}
+	encoded, err := json.Marshal(pod)
+	return []json.RawMessage{encoded}, err
+}
+
+func ExamplePodSource() {
+	handler := node.API{NodeName: "virtual-1", Pods: provider{}}.Handler()
+	w := httptest.NewRecorder()
+	handler.ServeHTTP(w, httptest.NewRequest("GET", "/pods", nil))
+	fmt.Print(w.Body)
+	// Output: {"kind":"PodList","apiVersion":"v1","metadata":{},"items":[{"metadata":{"name":"web-0","namespace":"default"},"status":{"phase":"Running"}}]}
 }
