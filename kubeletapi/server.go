@@ -47,8 +47,8 @@ type Server struct {
 	MaxHeaderBytes int
 
 	// MaxConnections bounds the open connections; zero is 10,000 and negative is no
-	// limit. To make room for one more, one is closed that has shown no good
-	// credential: the oldest of the host with most of them.
+	// limit. To make room for one more, one is closed: the oldest of the host with
+	// most of those that have shown no good credential or, if all have, of all.
 	MaxConnections int
 
 	// Ready, if set, is called with the address once connections are taken.

@@ -59,8 +59,8 @@ func (address) Network() string  { return "tcp" }
 func (a address) String() string { return string(a) }
 
 // Each row takes connections of a number of hosts; a capital letter is one that
-// is vouched for, "!" a file descriptor that is missing, and "-" the first of
-// those that are left is closed. Then those are left, by their place in the row.
+// is vouched for, and "!" a file descriptor that is missing. Then those are left,
+// by their place in the row.
 func TestListenerEvicts(t *testing.T) {
 	for _, test := range []struct{ row, left string }{
 		{"abc", "abc"},
@@ -68,8 +68,10 @@ func TestListenerEvicts(t *testing.T) {
 		{"aaab", "-aab"},
 		{"baaa", "b-aa"},
 		{"baaaa", "b--aa"},
-		{"AAAb", "AAA-"},
-		{"ABCd", "ABC-"},
+		{"AAAb", "-AAb"},       // all others are vouched for: so that nobody can keep everyone out
+		{"AAAbc", "-AA-c"},     // but strangers cost those no more than one
+		{"AAABcde", "--AB--e"}, // B and c cost one each, d and e those before them
+		{"BAAc", "B-Ac"},
 		{"ab!c", "?"},
 	} {
 		t.Run(test.row, func(t *testing.T) {
@@ -122,7 +124,7 @@ func TestListenerEvicts(t *testing.T) {
 				c.Close()
 				c.Close()
 			}
-			if l.open != 0 || len(l.guests) != 0 {
+			if l.open != 0 || len(l.guests)+len(l.vouched) != 0 {
 				t.Errorf("%d open, %d hosts", l.open, len(l.guests))
 			}
 		})
