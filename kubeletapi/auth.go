@@ -393,7 +393,11 @@ func (a *Auth) log(r *http.Request, e *RefusedError) {
 	if !logger.Enabled(r.Context(), level) {
 		return
 	}
-	attrs := []slog.Attr{slog.String("remote", r.RemoteAddr), slog.String("method", clip(r.Method)), slog.String("path", clip(r.URL.Path))}
+	path := r.URL.Path
+	if e.Code == http.StatusBadRequest { // what is wrong with it does not show when it is decoded
+		path = r.URL.EscapedPath()
+	}
+	attrs := []slog.Attr{slog.String("remote", r.RemoteAddr), slog.String("method", clip(r.Method)), slog.String("path", clip(path))}
 	if e.User != nil {
 		attrs = append(attrs, slog.String("user", clip(e.User.Username)), slog.String("verb", e.Attributes[0].Verb), slog.Any("subresources", subresources(e.Attributes)), slog.String("reason", e.Reason))
 	}

@@ -182,7 +182,11 @@ func (cfg *Config) useClient(m *metrics) (*kubeclient.Client, error) {
 		Report:     cfg.reportReload(m, "kubeconfig"),
 	})
 	if err != nil {
-		return nil, fmt.Errorf("--kubeconfig: %w", err)
+		flag := "--kubeconfig"
+		if cfg.InCluster {
+			flag = "--in-cluster"
+		}
+		return nil, fmt.Errorf("%s: %w", flag, err)
 	}
 	if tokens {
 		cfg.TokenReviewer = client
