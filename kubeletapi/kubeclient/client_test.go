@@ -15,6 +15,7 @@ import (
 
 	"kubeletauth/authn"
 	"kubeletauth/authz"
+	"kubeletauth/kubeletapi/apiservertest"
 )
 
 var (
@@ -26,7 +27,7 @@ func TestMain(m *testing.M) {
 	if len(os.Args) == 3 && os.Args[1] == "get" { // as execUser writes it
 		os.Exit(pluginMain(os.Getenv("KUBECLIENT_TEST_PLUGIN")))
 	}
-	os.Exit(m.Run())
+	os.Exit(apiservertest.Run(m))
 }
 
 func TestWhatIsSent(t *testing.T) {
