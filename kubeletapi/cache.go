@@ -58,8 +58,8 @@ func (id *identity) inForce(now time.Time) bool {
 // of a certificate until the chain or the roots change, of a token for a TTL
 // and never beyond its exp.
 type identities struct {
-	roots     func(now time.Time) *x509.CertPool // nil: certificates are off
-	tokens    authn.TokenAuthenticator           // nil: tokens are off
+	roots     func(h time.Time) *x509.CertPool // nil: certificates are off
+	tokens    authn.TokenAuthenticator         // nil: tokens are off
 	tokenTTL  time.Duration
 	staleFor  time.Duration // how long an answer is repeated where asking anew fails
 	anonymous *identity     // nil: anonymous requests are off

@@ -2,6 +2,7 @@ package kubeletapi
 
 import (
 	"cmp"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"hash/maphash"
@@ -288,7 +289,8 @@ func (cfg *Config) setIdentities(auth *Auth) error {
 		if err != nil {
 			return fmt.Errorf("--client-ca-file: %w", err)
 		}
-		ids.roots, auth.clientCA = ca.GetAt, ca
+		auth.clientCA = ca
+		ids.roots = func(h time.Time) *x509.CertPool { return ca.GetAt(h.Add(-horizonAhead)) }
 	}
 	if cfg.AnonymousAuth {
 		user, _, _ := authn.Anonymous{}.AuthenticateRequest(nil)

@@ -133,8 +133,8 @@ func (s *Server) httpServer() (*http.Server, error) {
 	}
 	s.certificate.Store(&config.GetCertificate)
 	var roots func() *x509.CertPool
-	if auth.identities != nil && auth.identities.roots != nil {
-		roots = func() *x509.CertPool { return auth.identities.roots(time.Now()) }
+	if auth.clientCA != nil {
+		roots = auth.clientCA.Get
 	}
 	handler := s.Handler
 	if handler == nil {

@@ -1,6 +1,7 @@
 package kubeletapi
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
@@ -107,8 +108,11 @@ func newClientCA(path string, report func(error)) (*reload.Value[*x509.CertPool]
 	}, report)
 }
 
+const beginCertificate = "-----BEGIN CERTIFICATE-----"
+
 // parseBundle is ParseCertsPEM of k8s.io/client-go util/cert: blocks of another
-// type, or with headers, do not count.
+// type, or with headers, do not count. A bundle that ends within a certificate is
+// refused, for it is still being written; one that ends between two is taken.
 func parseBundle(content []byte) (*x509.CertPool, error) {
 	pool, found := x509.NewCertPool(), false
 	for {
@@ -125,6 +129,10 @@ func parseBundle(content []byte) (*x509.CertPool, error) {
 		}
 		pool.AddCert(certificate)
 		found = true
+	}
+	last := content[bytes.LastIndexByte(content, '\n')+1:]
+	if bytes.Contains(content, []byte(beginCertificate)) || len(last) > 0 && strings.HasPrefix(beginCertificate, string(last)) {
+		return nil, errors.New("its last certificate is cut off")
 	}
 	if !found {
 		return nil, errors.New("data does not contain any valid RSA or ECDSA certificates (want PEM with CERTIFICATE blocks)")

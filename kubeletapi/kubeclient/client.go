@@ -8,8 +8,8 @@
 //
 //   - It speaks https only, TLS 1.2 at least, and follows no redirect: a token
 //     under review or a credential of ours is never sent anywhere else.
-//   - All files are read again when they change, at most once a second and at
-//     once after the API server refused our credential with 401. A bad file
+//   - All files are read again when they change, at most twice a second and
+//     at once after the API server refused our credential with 401. A bad file
 //     leaves the last good one in force.
 //   - Version v1 of both API groups is asked first. An API server that answers
 //     404 to it is asked for v1beta1, which is remembered for ten minutes.
@@ -209,7 +209,7 @@ func (c *Client) session() (*session, error) {
 	return files.Get(), nil
 }
 
-// readAgain reads the files without waiting for the second to pass, and returns
+// readAgain reads the files without waiting for the next look, and returns
 // what they say now. Files that cannot be read change nothing; the regular
 // reload reports them.
 func (c *Client) readAgain() (*session, error) {

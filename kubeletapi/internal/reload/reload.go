@@ -13,7 +13,10 @@ import (
 
 const (
 	maxFileBytes = 1 << 20
-	interval     = time.Second
+
+	// interval leaves the other half of a second to callers whose clock is
+	// behind, and to reading: what a file took back is refused within a second.
+	interval = time.Second / 2
 )
 
 // Value is what one or more files mean. When their contents change, by being
@@ -57,12 +60,12 @@ func New[T any](load func(read ReadFunc) (T, error), report func(error)) (*Value
 	return v, nil
 }
 
-// Get returns the value in force. Once a second, one of its callers looks at
+// Get returns the value in force. Twice a second, one of its callers looks at
 // the files before it answers, and the others go on with the value they have:
 // there is no goroutine to stop.
 func (v *Value[T]) Get() T { return v.GetAt(time.Now()) }
 
-// GetAt is Get for a caller who has a clock of its own, which may be ahead.
+// GetAt is Get for a caller who has a clock of its own, which may be behind.
 func (v *Value[T]) GetAt(now time.Time) T {
 	if passed := now.Sub(v.start); int64(passed) >= v.next.Load() && v.looking.CompareAndSwap(false, true) {
 		v.look()

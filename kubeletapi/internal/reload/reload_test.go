@@ -60,7 +60,7 @@ func (w *world) write(name, content string) {
 	}
 }
 
-// after lets the second pass in which files are not looked at.
+// after lets the time pass in which files are not looked at.
 func (w *world) after(want string, reports ...string) {
 	w.t.Helper()
 	time.Sleep(interval)
@@ -104,7 +104,7 @@ func TestRename(t *testing.T) {
 			t.Fatal(err)
 		}
 		if w.v.Get() != "one" {
-			t.Error("looked at the file within the second")
+			t.Error("looked at the file too soon")
 		}
 		w.after("two", "")
 	})
