@@ -431,8 +431,9 @@ func hideCredential(h http.Header, found credential) {
 // text format. An Auth that New did not make has nothing to write.
 func (a *Auth) WriteMetrics(w io.Writer) error { return a.metrics.write(w) }
 
-// Close waits for the reviews that are under way, at most 10 seconds, and lets
-// go of the API server. From then on only what is remembered is allowed.
+// Close ends the reviews that are under way, waits for that, and lets go of the
+// API server. From then on only what is remembered is allowed. Call it once
+// nobody waits for an answer, such as after [Server.Serve] has returned.
 func (a *Auth) Close() {
 	if a.identities != nil {
 		a.identities.reviews.Close()

@@ -138,7 +138,7 @@ func (w *town) serving() tls.Certificate {
 // caller returns a function that sends a request, and returns the status and the
 // serial number of the serving certificate.
 func (w *town) caller(proto string, fresh bool, certificate *tls.Certificate, token func() string) func() (int, string, error) {
-	config := &tls.Config{RootCAs: w.ca.Pool()}
+	config := &tls.Config{RootCAs: w.ca.Pool(), CurvePreferences: []tls.CurveID{tls.CurveP256}}
 	if certificate != nil {
 		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return certificate, nil }
 	}

@@ -5,7 +5,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -16,7 +15,6 @@ import (
 )
 
 const (
-	dialTimeout      = 10 * time.Second
 	handshakeTimeout = 10 * time.Second
 	// idleTimeout keeps a connection warm from one renewal of a cached
 	// answer to the next.
@@ -36,13 +34,12 @@ type endpoint struct {
 	disableCompression bool
 }
 
-// connection is a pool of connections to one endpoint, of which HTTP/2 needs
-// only one.
+// connection leads to one endpoint.
 type connection struct {
 	endpoint
-	tls       *tls.Config
-	transport atomic.Pointer[http.Transport]
-	retired   atomic.Bool
+	tls     *tls.Config
+	pool    atomic.Pointer[pool]
+	retired atomic.Bool
 }
 
 // connect returns old if it leads to the same endpoint, and otherwise a new
@@ -56,32 +53,40 @@ func connect(to endpoint, old *connection) (*connection, error) {
 		return nil, err
 	}
 	c := &connection{endpoint: to, tls: config}
-	c.transport.Store(c.newTransport())
+	c.pool.Store(c.newPool())
 	if old != nil {
 		old.retire()
 	}
 	return c, nil
 }
 
-// retire closes the connections that are idle now, and others as soon as they
-// are.
+// retire closes the network connections that are idle now, and all when none is
+// in use.
 func (c *connection) retire() {
 	c.retired.Store(true)
-	c.transport.Load().CloseIdleConnections()
+	c.pool.Load().leave()
 }
 
 // use returns the transport for one request, and what to call after it: done
 // leaves a connection that is retired, and one that stayed silent.
 func (c *connection) use() (transport *http.Transport, done func(silent bool)) {
-	transport = c.transport.Load()
-	return transport, func(silent bool) {
-		if silent {
-			c.transport.CompareAndSwap(transport, c.newTransport())
+	p := c.pool.Load()
+	p.enter()
+	return p.Transport, func(silent bool) {
+		if silent && c.pool.CompareAndSwap(p, c.newPool()) {
+			p.leave()
+			if c.retired.Load() {
+				c.retire()
+			}
 		}
-		if c.retired.Load() || c.transport.Load() != transport {
-			transport.CloseIdleConnections()
-		}
+		p.exit()
 	}
+}
+
+func (c *connection) newPool() *pool {
+	p := &pool{Transport: c.newTransport(), open: map[*line]bool{}}
+	p.DialContext = p.dial
+	return p
 }
 
 // newTransport follows k8s.io/client-go transport/cache.go and
@@ -96,7 +101,6 @@ func (c *connection) newTransport() *http.Transport {
 	protocols.SetHTTP2(os.Getenv("DISABLE_HTTP2") == "")
 	return &http.Transport{
 		Proxy:                  proxy,
-		DialContext:            (&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}).DialContext,
 		TLSClientConfig:        c.tls.Clone(), // which the transport changes
 		TLSHandshakeTimeout:    handshakeTimeout,
 		DisableCompression:     c.disableCompression,

@@ -17,6 +17,8 @@ type Group[K comparable, V any] struct {
 
 	mu      sync.Mutex
 	flights map[K]*flight[V]
+	ctx     context.Context // of all flights; nil until the first
+	end     context.CancelFunc
 	closed  bool
 	running sync.WaitGroup
 }
@@ -66,14 +68,16 @@ func (g *Group[K, V]) flight(key K, ask func(ctx context.Context) (V, error)) *f
 	}
 	if g.flights == nil {
 		g.flights = map[K]*flight[V]{}
+		g.ctx, g.end = context.WithCancel(context.Background())
 	}
 	g.flights[key] = f
-	g.running.Go(func() { g.fly(key, f, ask) })
+	ctx := g.ctx
+	g.running.Go(func() { g.fly(ctx, key, f, ask) })
 	return f
 }
 
-func (g *Group[K, V]) fly(key K, f *flight[V], ask func(ctx context.Context) (V, error)) {
-	ctx, cancel := context.WithTimeout(context.Background(), g.Timeout)
+func (g *Group[K, V]) fly(ctx context.Context, key K, f *flight[V], ask func(ctx context.Context) (V, error)) {
+	ctx, cancel := context.WithTimeout(ctx, g.Timeout)
 	defer func() {
 		if p := recover(); p != nil {
 			f.err = panicError(p)
@@ -94,11 +98,13 @@ func (g *Group[K, V]) Len() int {
 	return len(g.flights)
 }
 
-// Close lets no more flights start, and waits for those under way; each ends by
-// Timeout.
+// Close lets no more flights start, ends those under way, and waits for them.
 func (g *Group[K, V]) Close() {
 	g.mu.Lock()
 	g.closed = true
+	if g.end != nil {
+		g.end()
+	}
 	g.mu.Unlock()
 	g.running.Wait()
 }

@@ -176,9 +176,26 @@ func TestGroupGoesOnWithoutItsCaller(t *testing.T) {
 		if !errors.Is(err, context.Canceled) || finished.Load() {
 			t.Errorf("the caller that left got %v", err)
 		}
-		g.Close()
+		time.Sleep(time.Minute)
 		if !finished.Load() {
 			t.Error("the flight ended with its caller")
+		}
+	})
+}
+
+func TestGroupCloses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := &Group[int, int]{Timeout: time.Minute}
+		start, ended := time.Now(), false
+		g.Start(1, func(ctx context.Context) (int, error) {
+			<-ctx.Done()
+			time.Sleep(time.Second)
+			ended = true
+			return 0, ctx.Err()
+		})
+		g.Close()
+		if took := time.Since(start); took != time.Second || !ended {
+			t.Errorf("closed after %v, when the flight had ended: %v", took, ended)
 		}
 		if _, err := g.Do(t.Context(), 2, func(context.Context) (int, error) { return 0, nil }); err == nil {
 			t.Error("a flight started after the end")
