@@ -98,6 +98,7 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	}
 	select {
 	case err := <-failed:
+		server.Close()
 		return err
 	case <-ctx.Done():
 	}

@@ -256,3 +256,33 @@ func left() remains {
 	children, _ := os.ReadFile("/proc/thread-self/children")
 	return remains{runtime.NumGoroutine(), len(files), len(strings.Fields(string(children)))}
 }
+
+// A listener that fails leaves no connection open.
+func TestServeFails(t *testing.T) {
+	w := newWorld(t)
+	auth, err := kubeletapi.New(w.cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer auth.Close()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	failed := make(chan error)
+	go func() {
+		failed <- (&kubeletapi.Server{Config: w.cfg, Auth: auth}).Serve(t.Context(), listener)
+	}()
+	w.url = "https://" + listener.Addr().String()
+	w.want(401, w.client("HTTP/1.1", nil), "/", "")
+	conn := w.dial()
+	defer conn.Close()
+	listener.Close()
+	if err := <-failed; err == nil {
+		t.Error("no error")
+	}
+	conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+	if _, err := conn.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("the connection is still open: %v", err)
+	}
+}
