@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"sync"
@@ -12,8 +13,10 @@ import (
 	"time"
 )
 
-// linger is how long a client may go on with a body that was answered.
-const linger = 5 * time.Second
+const (
+	linger   = 5 * time.Second // that a client may go on with a body that was answered
+	maxHints = 5               // early answers that pass, as many as net/http's client takes by itself
+)
 
 // exchange is a request and its answer, and what limits their time: a timer that
 // starts again whenever something flows, in place of the deadlines that
@@ -23,6 +26,10 @@ type exchange struct {
 	*http.ResponseController
 	cancel context.CancelFunc
 	idle   time.Duration
+	total  time.Duration // that the server gives an answer; 0 is no limit
+	own    http.Header   // what those in front say in the answer
+	hints  int           // that came
+	old    bool          // the client speaks HTTP/1.0
 
 	unread  atomic.Bool // there is more of an HTTP/1 body
 	badBody atomic.Bool // reading it failed
@@ -38,7 +45,10 @@ type exchangeKey struct{}
 // begin returns an exchange, and its request.
 func (p *Proxy) begin(w http.ResponseWriter, r *http.Request) (*exchange, *http.Request) {
 	ctx, cancel := context.WithCancel(r.Context())
-	x := &exchange{ResponseWriter: w, ResponseController: http.NewResponseController(w), cancel: cancel, idle: p.idle}
+	x := &exchange{ResponseWriter: w, ResponseController: http.NewResponseController(w), cancel: cancel, idle: p.idle, own: maps.Clone(w.Header()), old: !r.ProtoAtLeast(1, 1)}
+	if server, ok := ctx.Value(http.ServerContextKey).(*http.Server); ok {
+		x.total = server.WriteTimeout
+	}
 	r = r.WithContext(context.WithValue(ctx, exchangeKey{}, x))
 	x.setDeadlines(time.Time{})
 	x.timer = time.AfterFunc(x.idle, x.cut)
@@ -74,12 +84,16 @@ func (x *exchange) cut() {
 	}
 }
 
+// end gives the server its deadline back, which then sends the end of the answer.
 func (x *exchange) end() {
 	x.cancel()
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.over = true
 	x.timer.Stop()
+	if x.total > 0 {
+		x.SetWriteDeadline(time.Now().Add(x.total))
+	}
 	if x.unread.Load() {
 		x.SetReadDeadline(time.Now().Add(linger))
 	}
@@ -87,17 +101,26 @@ func (x *exchange) end() {
 
 // WriteHeader sees to it that net/http does not look for the next request on a
 // connection whose client is answered while it still sends: it may find what a
-// reader of the body left (golang/go#68560). Of an early hint only the links
-// pass: nobody else removes the hop-by-hop headers.
+// reader of the body left (golang/go#68560).
 func (x *exchange) WriteHeader(code int) {
-	for name := range x.Header() {
-		if code < http.StatusOK && name != "Link" {
-			x.Header().Del(name)
-		}
+	if code < http.StatusOK {
+		x.hint(code)
+		return
 	}
-	if code >= http.StatusOK && x.unread.Load() {
+	maps.Copy(x.Header(), x.own) // ReverseProxy empties it after a hint
+	if x.unread.Load() {
 		x.Header().Set("Connection", "close")
 	}
+	x.ResponseWriter.WriteHeader(code)
+}
+
+// hint passes an early answer on, to clients that know of such. Of its header
+// only the links pass: nobody else removes the hop-by-hop ones.
+func (x *exchange) hint(code int) {
+	if x.hints++; x.hints > maxHints || x.old {
+		return
+	}
+	maps.DeleteFunc(x.Header(), func(name string, _ []string) bool { return name != "Link" })
 	x.ResponseWriter.WriteHeader(code)
 }
 

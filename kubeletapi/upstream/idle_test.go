@@ -298,3 +298,31 @@ func TestIdleTunnel(t *testing.T) {
 		})
 	}
 }
+
+// The last bytes of an answer, which net/http sends, wait for the client no
+// longer than its server lets them.
+func TestEndThatNobodyTakes(t *testing.T) {
+	inBubble(t, "HTTP/1.1", Config{}, func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintln(w, "event")
+		http.NewResponseController(w).Flush()
+	}, func(t *testing.T, _ *http.Client, front *pipes) {
+		conn, err := front.dial(t.Context(), "", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		go io.WriteString(conn, "GET /x HTTP/1.1\r\nHost: n1\r\n\r\n")
+		got, piece := "", make([]byte, 1024)
+		for !strings.Contains(got, "event\n\r\n") {
+			n, err := conn.Read(piece)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got += string(piece[:n])
+		}
+		time.Sleep(5 * time.Hour)
+		if rest, err := io.ReadAll(conn); len(rest) > 0 {
+			t.Errorf("after hours came %q, %v", rest, err)
+		}
+	})
+}

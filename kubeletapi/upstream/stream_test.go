@@ -476,7 +476,7 @@ func TestManyStreams(t *testing.T) {
 	defer cancel()
 	served := make(chan error, 1)
 	go func() {
-		served <- (&kubeletapi.Server{Config: cfg, Auth: auth, Handler: proxy}).Serve(ctx, listener)
+		served <- (&kubeletapi.Server{Config: cfg, Auth: auth, Handler: proxy, ReadHeaderTimeout: -1, ReadTimeout: -1}).Serve(ctx, listener) // a slow machine takes long to shake hands
 	}()
 	for _, proto := range bothVersions {
 		more, release = make(event), make(event)

@@ -158,10 +158,10 @@ func (p *Proxy) exchange(w http.ResponseWriter, r *http.Request) {
 
 // mayUpgrade reports whether a request asks for a protocol that it may switch to.
 // Any other is ignored (RFC 9110, section 7.8): in h2c, requests would follow
-// that nobody authorized.
+// that nobody authorized. So is one with a body, which the tunnel would read too.
 func mayUpgrade(r *http.Request) bool {
 	to := r.Header["Upgrade"]
-	return len(to) == 1 && r.ProtoMajor == 1 && r.ProtoMinor > 0 && (strings.EqualFold(to[0], "websocket") || strings.EqualFold(to[0], "SPDY/3.1"))
+	return len(to) == 1 && r.ProtoMajor == 1 && r.ProtoMinor > 0 && r.ContentLength == 0 && (strings.EqualFold(to[0], "websocket") || strings.EqualFold(to[0], "SPDY/3.1"))
 }
 
 // rewrite makes the upstream's request of a client's. The hop-by-hop headers are
@@ -191,14 +191,23 @@ func (p *Proxy) send(r *http.Request) (*http.Response, error) {
 		}
 	}
 	res, err := p.connections.Get().roundTrip(r)
-	if err == nil && res.ContentLength == 0 {
-		r.Context().Value(exchangeKey{}).(*exchange).empty.Store(true)
+	if err != nil {
+		return nil, err
 	}
-	if err == nil && res.StatusCode == http.StatusSwitchingProtocols {
+	if res.StatusCode < 100 {
+		res.Body.Close()
+		return nil, fmt.Errorf("the upstream answered %q", res.Status)
+	}
+	x := r.Context().Value(exchangeKey{}).(*exchange)
+	x.empty.Store(res.ContentLength == 0)
+	for name := range x.own {
+		res.Header.Del(name)
+	}
+	if res.StatusCode == http.StatusSwitchingProtocols {
 		tunnel := res.Body // which ReverseProxy closes only if it uses it
 		context.AfterFunc(r.Context(), func() { tunnel.Close() })
 	}
-	return res, err
+	return res, nil
 }
 
 // failed answers a request that the upstream did not.
