@@ -2,14 +2,18 @@ package node
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -210,4 +214,58 @@ func put(t *testing.T, file, content string) {
 	if err := os.WriteFile(file, []byte(content), 0o644); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// TestStuckMachine asks a machine that does not answer: nobody waits for ever,
+// whoever leaves is free at once, and the readings do not pile up.
+func TestStuckMachine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		var readings atomic.Int32
+		stuck := make(chan struct{})
+		reader := &machine.Reader{Root: t.TempDir()}
+		m := newMachineAPI(API{Logger: slog.New(slog.NewTextHandler(&log, nil))}, reader)
+		reader.Statfs = func(string) *machine.Space {
+			readings.Add(1)
+			<-stuck
+			return nil
+		}
+		time.Sleep(time.Minute)
+		began := time.Now()
+		ask := func(ctx context.Context, h http.HandlerFunc) (code int, took time.Duration) {
+			w := httptest.NewRecorder()
+			h(w, httptest.NewRequestWithContext(ctx, "GET", "/", nil))
+			return w.Code, time.Since(began)
+		}
+		impatient, leave := context.WithTimeout(t.Context(), time.Second)
+		defer leave()
+		for range 2 { // waves of those who want the same
+			began = time.Now()
+			var wait sync.WaitGroup
+			for range 100 {
+				wait.Go(func() {
+					if code, took := ask(t.Context(), m.summary); code != 500 || took != 6*time.Second {
+						t.Errorf("%d after %v", code, took)
+					}
+				})
+				wait.Go(func() {
+					if code, took := ask(impatient, m.summary); code != 500 || took > time.Second {
+						t.Errorf("impatient: %d after %v", code, took)
+					}
+				})
+			}
+			wait.Wait()
+		}
+		if readings.Load() != 1 {
+			t.Errorf("%d readings were begun", readings.Load())
+		}
+		if n := strings.Count(log.String(), "ERROR"); n != 200 {
+			t.Errorf("of 200 who waited in vain and 200 who left, %d are errors", n)
+		}
+		close(stuck)
+		if code, _ := ask(t.Context(), m.summary); code != 200 {
+			t.Errorf("afterwards: %d", code)
+		}
+		synctest.Wait()
+	})
 }

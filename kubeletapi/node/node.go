@@ -99,7 +99,11 @@ func (a API) configz(w http.ResponseWriter, r *http.Request) {
 // answer sends all of body, or 500 and nothing of err.
 func (a API) answer(w http.ResponseWriter, r *http.Request, contentType string, body []byte, err error) {
 	if err != nil {
-		a.logger().Error("Cannot answer a request", "path", r.URL.Path, "err", err)
+		level := slog.LevelError
+		if r.Context().Err() != nil { // the client is gone
+			level = slog.LevelInfo
+		}
+		a.logger().Log(r.Context(), level, "Cannot answer a request", "path", r.URL.Path, "err", err)
 		http.Error(w, "Internal Server Error", http.StatusInternalServerError)
 		return
 	}
