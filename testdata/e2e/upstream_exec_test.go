@@ -67,8 +67,11 @@ func (s *execService) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 type execShell struct{}
 
 func (execShell) ExecInContainer(ctx context.Context, _, _, _ string, command []string, in io.Reader, out, errs io.WriteCloser,
-	_ bool, _ <-chan streaming.TerminalSize, _ time.Duration) error {
+	tty bool, sizes <-chan streaming.TerminalSize, _ time.Duration) error {
 	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
+	if tty {
+		return execExit(execOnTerminal(cmd, in, out, sizes))
+	}
 	if in != nil {
 		stdin, err := cmd.StdinPipe()
 		if err != nil {
@@ -85,7 +88,11 @@ func (execShell) ExecInContainer(ctx context.Context, _, _, _ string, command []
 	if errs != nil {
 		cmd.Stderr = errs
 	}
-	err := cmd.Run()
+	return execExit(cmd.Run())
+}
+
+// execExit has the exit code of a command in the way that the client is told it.
+func execExit(err error) error {
 	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
 		return utilexec.ExitErrorWrapper{ExitError: exit}
 	}
@@ -113,6 +120,7 @@ func TestUpstreamExec(t *testing.T) {
 			t.Run("stdin, stdout, stderr and exit code", func(t *testing.T) { execStreams(t, s, service, way) })
 			t.Run("much of it", func(t *testing.T) { execMuch(t, s, service, way) })
 			t.Run("back and forth", func(t *testing.T) { execTalk(t, s, service, way) })
+			t.Run("terminal", func(t *testing.T) { execTerminal(t, s, service, way) })
 			t.Run("refused", func(t *testing.T) { execRefused(t, s, service, way) })
 		})
 	}
@@ -130,7 +138,7 @@ func execConfig(s *upstreamServer, token string) *rest.Config {
 func execRun(t *testing.T, s *upstreamServer, token, way string, options remotecommand.StreamOptions, command ...string) error {
 	t.Helper()
 	query := url.Values{"command": command}
-	for name, wanted := range map[string]bool{"input": options.Stdin != nil, "output": options.Stdout != nil, "error": options.Stderr != nil} {
+	for name, wanted := range map[string]bool{"input": options.Stdin != nil, "output": options.Stdout != nil, "error": options.Stderr != nil, "tty": options.Tty} {
 		if wanted {
 			query.Set(name, "1")
 		}
@@ -156,7 +164,11 @@ func execRun(t *testing.T, s *upstreamServer, token, way string, options remotec
 // execExpectSeen wants that the upstream saw who asks, and no credential.
 func execExpectSeen(t *testing.T, s *upstreamServer, service *execService, method, way string) {
 	t.Helper()
-	r := upstreamTake(t, service.seen)
+	execExpectSeenOf(t, s, upstreamTake(t, service.seen), method, way)
+}
+
+func execExpectSeenOf(t *testing.T, s *upstreamServer, r *http.Request, method, way string) {
+	t.Helper()
 	if r.Method != method || r.Header.Get("Upgrade") != way || r.Header.Get("X-Remote-User") != s.account.Username() {
 		t.Errorf("the upstream saw %s, upgrade to %q, by %q", r.Method, r.Header.Get("Upgrade"), r.Header.Get("X-Remote-User"))
 	}
