@@ -224,10 +224,10 @@ func (a *Auth) authorize(r *http.Request, id *identity, h time.Time) *RefusedErr
 		switch {
 		case err != nil:
 			return refused(a.Attributes(id.user, r)[:i+1], reason, err)
-		case d.Decision == authz.DecisionAllow:
+		case d.allowed:
 			return nil
 		}
-		reason = d.reason
+		reason = d.reason()
 	}
 	return refused(a.Attributes(id.user, r), reason, nil)
 }
@@ -243,7 +243,7 @@ func (a *Auth) decide(r *http.Request, id *identity, v verb, s subresource, h ti
 	}
 	attributes := a.attributes(id.user, v, s, "") // what is remembered must not depend on the path
 	ask := func(ctx context.Context) (*decision, error) { return a.ask(ctx, attributes) }
-	if id.anonymous {
+	if a.identities.isAnonymous(id) {
 		ask = a.inTurn(r, id, before, attributes)
 	}
 	return a.memory.decide(r.Context(), q, ask)
@@ -260,10 +260,10 @@ func (a *Auth) authorizeOwn(r *http.Request, id *identity, h time.Time) *Refused
 	switch {
 	case err != nil:
 		return refused([]authz.Attributes{attributes}, "", err)
-	case d.Decision == authz.DecisionAllow:
+	case d.allowed:
 		return nil
 	}
-	return refused([]authz.Attributes{attributes}, d.reason, nil)
+	return refused([]authz.Attributes{attributes}, d.reason(), nil)
 }
 
 func (a *Auth) decideOwn(r *http.Request, id *identity, attributes *authz.Attributes, h time.Time) (*decision, error) {
@@ -283,9 +283,9 @@ func (a *Auth) decideOwn(r *http.Request, id *identity, attributes *authz.Attrib
 func (a *Auth) inTurn(r *http.Request, id *identity, before *decision, attributes authz.Attributes) func(context.Context) (*decision, error) {
 	gate, source := a.insiders, fair.Source{Host: clip(id.user.Username)}
 	switch {
-	case before != nil && before.Decision == authz.DecisionAllow:
+	case before != nil && before.allowed:
 		gate = nil
-	case id.anonymous:
+	case a.identities.isAnonymous(id):
 		gate, source = a.strangers, a.identities.source(r)
 	}
 	return func(ctx context.Context) (*decision, error) {
@@ -296,20 +296,20 @@ func (a *Auth) inTurn(r *http.Request, id *identity, before *decision, attribute
 		end := fair.Unknown // if it panics
 		defer func() { leave(end) }()
 		d, err := a.ask(ctx, attributes)
-		end = outcome(d != nil && d.Decision == authz.DecisionAllow, err)
+		end = outcome(d != nil && d.allowed, err)
 		return d, err
 	}
 }
 
 func (a *Auth) ask(ctx context.Context, attributes authz.Attributes) (*decision, error) {
 	if a.Authorizer == nil {
-		return &decision{}, nil
+		return newDecision(false, ""), nil
 	}
 	d, reason, err := a.Authorizer.Authorize(ctx, attributes)
 	if err != nil {
 		return nil, err
 	}
-	return &decision{Decision: d, reason: clip(reason)}, nil
+	return newDecision(d == authz.DecisionAllow, clip(reason)), nil
 }
 
 // clip bounds what others say, for memory and for the log.

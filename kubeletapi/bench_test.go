@@ -4,11 +4,14 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -109,6 +112,50 @@ func BenchmarkAttributes(b *testing.B) {
 	for b.Loop() {
 		newQuestion("GET", "/metrics/cadvisor", true)
 	}
+}
+
+// numerous accepts every token, of a user of its own with what an API server says
+// of a service account.
+type numerous struct{ agreeable }
+
+func (numerous) ReviewToken(_ context.Context, spec authn.TokenReviewSpec) (*authn.TokenReviewStatus, error) {
+	status, id := new(authn.TokenReviewStatus), spec.Token[:16]
+	return status, json.Unmarshal(fmt.Appendf(nil, `{"authenticated": true, "user": {"username": "system:serviceaccount:monitoring:%s",
+		"uid": "0b1d9f9e-6f1f-4b9d-9a53-1f1c3d2b4a5e", "groups": ["system:serviceaccounts", "system:serviceaccounts:monitoring"],
+		"extra": {"authentication.kubernetes.io/credential-id": ["JTI=%s"], "authentication.kubernetes.io/node-name": ["n1"],
+		"authentication.kubernetes.io/pod-name": ["prometheus-%s"]}}}`, id, id, id), status)
+}
+
+// An identity with two decisions takes less than 1 KB.
+func TestIdentitiesAreSmall(t *testing.T) {
+	auth, err := New(Config{AuthenticationTokenWebhook: true, AuthorizationMode: ModeWebhook, HostnameOverride: "n1", TokenReviewer: numerous{}, AccessReviewer: numerous{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	heap := func() uint64 {
+		runtime.GC()
+		runtime.GC() // what the first one left to pools
+		var stats runtime.MemStats
+		runtime.ReadMemStats(&stats)
+		return stats.HeapAlloc
+	}
+	const n = maxIdentities / 2
+	empty := heap()
+	for i := range n {
+		for _, path := range []string{"/metrics", "/stats/summary"} {
+			r := httptest.NewRequest("GET", path, nil)
+			r.Header.Set("Authorization", fmt.Sprintf("Bearer %016d%01008d", i, i))
+			if _, err := auth.Check(r); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if each := (heap() - empty) / n; each >= 1000 {
+		t.Errorf("%d bytes", each)
+	} else {
+		t.Logf("%d bytes", each)
+	}
+	auth.Close()
 }
 
 // The filter around a handler costs one allocation, in which the user is.

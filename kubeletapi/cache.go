@@ -4,13 +4,13 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/x509"
-	"encoding/binary"
 	"errors"
-	"hash"
+	"fmt"
 	"log/slog"
 	"maps"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 	"unique"
 
@@ -20,8 +20,8 @@ import (
 )
 
 const (
-	// What is remembered is bounded in number; a place costs 8 bytes when empty
-	// and, with a service account for a user and two decisions, 2 KiB when taken.
+	// What is remembered is bounded in number; a place costs 9 bytes at most when
+	// empty and, with a service account for a user and two decisions, 1 KB when taken.
 	maxIdentities = 8192 // certificates and tokens, each
 	maxUsers      = 8192
 	maxRefused    = 4096
@@ -38,18 +38,17 @@ type identity struct {
 	term
 	user      *authn.UserInfo
 	roots     *x509.CertPool // that the certificate was verified with; nil for others
-	notAfter  time.Time      // a token's own end, by the node's clock; zero for none
+	notAfter  int64          // the credential's own end, in seconds by the node's clock; 0 for none
 	decisions *decisions     // nil where none are kept
-	anonymous bool           // nobody has shown a credential
 	origin    *identity      // whose answer this one repeats, beyond its TTL; nil for an answer
 }
 
 func (id *identity) fresh(h time.Time) bool {
-	return id.term.fresh(h) && (id.notAfter.IsZero() || h.Before(id.notAfter))
+	return id.term.fresh(h) && (id.notAfter == 0 || h.Unix() < id.notAfter)
 }
 
 func (id *identity) inForce(now time.Time) bool {
-	return id.term.inForce(now) && (id.notAfter.IsZero() || now.Before(id.notAfter))
+	return id.term.inForce(now) && (id.notAfter == 0 || now.Unix() < id.notAfter)
 }
 
 // identities finds the identity of a request in the order of the kubelet:
@@ -69,11 +68,11 @@ type identities struct {
 
 	anonymousPaths []string // those that anonymous is for; none is all
 
-	byCertificate *ttlcache.Table[*identity]
-	byToken       *ttlcache.Table[*identity]
+	byCertificate *ttlcache.Table[identity]
+	byToken       *ttlcache.Table[identity]
 	refusedChains *ttlcache.Table[refusal] // apart, so that refusals never push out the good
 	refusedTokens *ttlcache.Table[error]
-	byUser        *ttlcache.Table[*decisions]
+	byUser        *ttlcache.Table[decisions]
 	reviews       ttlcache.Group[ttlcache.Key, *identity]
 	strangers     *fair.Gate // for tokens that were never accepted
 }
@@ -92,7 +91,11 @@ const (
 	credentialCertificate
 	credentialHeader
 	credentialWebSocket
+	credentialAnonymous
 )
+
+// isAnonymous reports whether id is of those who have shown no credential.
+func (c *identities) isAnonymous(id *identity) bool { return c != nil && id == c.anonymous }
 
 // identify returns the identity behind r, or nil without an error if nothing
 // has an opinion. As in authn.Union, an error does not stop the search for
@@ -116,7 +119,7 @@ func (c *identities) identify(r *http.Request, h time.Time) (*identity, credenti
 	if len(c.anonymousPaths) > 0 && !slices.Contains(c.anonymousPaths, r.URL.Path) {
 		return nil, credentialNone, nil
 	}
-	return c.anonymous, credentialNone, nil
+	return c.anonymous, credentialAnonymous, nil
 }
 
 func (c *identities) certificate(r *http.Request, h time.Time) (*identity, error) {
@@ -153,13 +156,14 @@ func (c *identities) chain(chain []*x509.Certificate, roots *x509.CertPool, now 
 		err = &authn.InvalidCertificateError{Err: errors.New(clip(err.Error()))}
 	}
 	if err != nil || user == nil {
-		c.refusedChains.Put(key, refusal{err, roots}, now, now.Add(refusedTTL))
+		c.refusedChains.Put(&ttlcache.Entry[refusal]{Key: key, Value: refusal{err, roots}}, now, refusedTTL)
 		return nil, err
 	}
-	id := c.newIdentity(user, now)
-	id.roots = roots
-	id.beginFixed(notAfter)
-	c.byCertificate.Put(key, id, now, notAfter)
+	e := c.newIdentity(key, user, now)
+	id, left := &e.Value, notAfter.Sub(now)
+	id.roots, id.notAfter = roots, notAfter.Unix()
+	id.beginFixed(now, left)
+	c.byCertificate.Put(e, now, left)
 	return id, nil
 }
 
@@ -278,8 +282,10 @@ func (c *identities) remembered(key ttlcache.Key, now time.Time) (*identity, err
 	if id, ok := c.byToken.Get(key, now); ok && id.inForce(now) {
 		return id, nil, true
 	}
-	err, ok := c.refusedTokens.Get(key, now)
-	return nil, err, ok
+	if err, ok := c.refusedTokens.Get(key, now); ok {
+		return nil, *err, true
+	}
+	return nil, nil, false
 }
 
 // review asks about a token and remembers the answer; if it is a refusal, it
@@ -293,81 +299,74 @@ func (c *identities) review(ctx context.Context, key ttlcache.Key, token string,
 	case err == nil:
 	case authn.IsRefusal(err):
 		err = &authn.InvalidTokenError{Reason: clip(err.Error())}
-		c.refusedTokens.Put(key, err, now, now.Add(min(refusedTTL, c.tokenTTL)))
+		c.refusedTokens.Put(&ttlcache.Entry[error]{Key: key, Value: err}, now, min(refusedTTL, c.tokenTTL))
 		if before != nil {
 			before.end()
 		}
 		return nil, err
 	default:
-		if id := c.stale(before, now, err); id != nil {
-			c.byToken.Put(key, id, now, id.expires)
-			return id, nil
+		if e := c.stale(key, before, now, err); e != nil {
+			c.byToken.Put(e, now, e.Value.expires.Left(now))
+			return &e.Value, nil
 		}
 		c.logger.Error("Failed to make webhook authenticator request", reviewFailure(err)...)
 		return nil, err
 	}
-	id := c.newIdentity(user, now)
+	e := c.newIdentity(key, user, now)
+	id := &e.Value
 	id.begin(now, max(c.tokenTTL, 0))
 	if exp, ok := authn.TokenExpiry(token); ok {
-		id.notAfter = exp
+		id.notAfter = max(exp.Unix(), 1)
 		if left := exp.Sub(now); left <= c.tokenTTL { // there will be nothing to renew
-			id.beginFixed(now.Add(left))
+			id.beginFixed(now, left)
 		}
 	}
-	c.byToken.Put(key, id, now, id.expires)
+	c.byToken.Put(e, now, id.expires.Left(now))
 	return id, nil
 }
 
 // newIdentity gives the user what is known about an equal one.
-func (c *identities) newIdentity(user *authn.UserInfo, now time.Time) *identity {
-	id := &identity{user: compact(authn.AuthenticatedUser(user))}
+func (c *identities) newIdentity(key ttlcache.Key, user *authn.UserInfo, now time.Time) *ttlcache.Entry[identity] {
+	e := &ttlcache.Entry[identity]{Key: key, Value: identity{user: compact(authn.AuthenticatedUser(user))}}
 	if c.userTTL <= 0 {
-		return id
+		return e
 	}
-	key := userKey(id.user)
-	known, ok := c.byUser.Get(key, now)
+	// Quoted, with its keys in order, no two different users look the same.
+	equal := sha256.Sum256(fmt.Appendf(nil, "%q", *e.Value.user))
+	known, ok := c.byUser.Extend(equal, now, c.userTTL)
 	if !ok {
-		known = new(decisions)
+		fresh := &ttlcache.Entry[decisions]{Key: equal}
+		c.byUser.Put(fresh, now, c.userTTL)
+		known = &fresh.Value
 	}
-	c.byUser.Put(key, known, now, now.Add(c.userTTL))
-	id.decisions = known
-	return id
+	e.Value.decisions = known
+	return e
 }
 
-// compact returns a copy of u for keeping: without spare room, and with one copy
-// of what many users have in common.
+// compact returns a copy of u for keeping: without spare room, with all that is
+// the user's own in one piece of text, and with one copy of what many users have
+// in common.
 func compact(u *authn.UserInfo) *authn.UserInfo {
-	kept := &authn.UserInfo{Username: u.Username, UID: u.UID, Groups: make([]string, len(u.Groups))}
+	keys := slices.Sorted(maps.Keys(u.Extra))
+	own := []string{u.Username, u.UID}
+	for _, k := range keys {
+		own = append(own, u.Extra[k]...)
+	}
+	text := strings.Join(own, "")
+	for i, s := range own {
+		own[i], text = text[:len(s)], text[len(s):]
+	}
+	kept := &authn.UserInfo{Username: own[0], UID: own[1], Groups: make([]string, len(u.Groups))}
 	for i, group := range u.Groups {
 		kept.Groups[i] = unique.Make(group).Value()
 	}
-	if len(u.Extra) > 0 {
-		kept.Extra = make(map[string][]string, len(u.Extra))
+	if len(keys) > 0 {
+		kept.Extra = make(map[string][]string, len(keys))
 	}
-	for k, values := range u.Extra {
-		kept.Extra[unique.Make(k).Value()] = append(make([]string, 0, len(values)), values...)
+	values := append(make([]string, 0, len(own)-2), own[2:]...)
+	for _, k := range keys {
+		n := len(u.Extra[k])
+		kept.Extra[unique.Make(k).Value()], values = values[:n:n], values[n:]
 	}
 	return kept
-}
-
-// userKey covers every field, each with its length, so that no two different
-// users share a key.
-func userKey(u *authn.UserInfo) (key ttlcache.Key) {
-	h := sha256.New()
-	writeStrings(h, u.Username, u.UID)
-	writeStrings(h, u.Groups...)
-	for _, k := range slices.Sorted(maps.Keys(u.Extra)) {
-		writeStrings(h, k)
-		writeStrings(h, u.Extra[k]...)
-	}
-	return ttlcache.Key(h.Sum(key[:0]))
-}
-
-func writeStrings(h hash.Hash, list ...string) {
-	b := binary.BigEndian.AppendUint64(nil, uint64(len(list)))
-	for _, s := range list {
-		b = binary.BigEndian.AppendUint64(b, uint64(len(s)))
-		b = append(b, s...)
-	}
-	h.Write(b)
 }

@@ -258,7 +258,7 @@ func (cfg *Config) setAuthorizer(auth *Auth) {
 		logger:          auth.Logger,
 		metrics:         auth.metrics,
 		seed:            maphash.MakeSeed(),
-		others:          ttlcache.NewTable[*answer](maxOwn),
+		others:          ttlcache.NewTable[answer](maxOwn),
 	}
 	auth.memory.reviews.Timeout = reviewTimeout
 }
@@ -271,11 +271,11 @@ func (cfg *Config) setIdentities(auth *Auth) error {
 		metrics:       auth.metrics,
 		logger:        auth.Logger,
 		strangers:     auth.strangers,
-		byCertificate: ttlcache.NewTable[*identity](maxIdentities),
-		byToken:       ttlcache.NewTable[*identity](maxIdentities),
+		byCertificate: ttlcache.NewTable[identity](maxIdentities),
+		byToken:       ttlcache.NewTable[identity](maxIdentities),
 		refusedChains: ttlcache.NewTable[refusal](maxRefused),
 		refusedTokens: ttlcache.NewTable[error](maxRefused),
-		byUser:        ttlcache.NewTable[*decisions](maxUsers),
+		byUser:        ttlcache.NewTable[decisions](maxUsers),
 	}
 	ids.reviews.Timeout = reviewTimeout
 	if auth.memory != nil {
@@ -294,8 +294,7 @@ func (cfg *Config) setIdentities(auth *Auth) error {
 	}
 	if cfg.AnonymousAuth {
 		user, _, _ := authn.Anonymous{}.AuthenticateRequest(nil)
-		ids.anonymous = ids.newIdentity(user, time.Now())
-		ids.anonymous.anonymous = true
+		ids.anonymous = &ids.newIdentity(ttlcache.Key{}, user, time.Now()).Value
 		ids.anonymousPaths = slices.Clone(cfg.AnonymousAuthPaths)
 	}
 	auth.identities = ids

@@ -148,10 +148,7 @@ func (e *Event) explain(t *trace, user *authn.UserInfo, refused *RefusedError) {
 	}
 	if t.id != nil {
 		e.Authentication = source(t.tokenReviewed, t.id.origin != nil)
-		e.AuthenticatedBy = [...]string{"", "certificate", "token", "token"}[t.found]
-		if t.id.anonymous {
-			e.AuthenticatedBy = "anonymous"
-		}
+		e.AuthenticatedBy = [...]string{"", "certificate", "token", "token", "anonymous"}[t.found]
 	}
 	if user == nil {
 		return
@@ -173,7 +170,7 @@ func (e *Event) explain(t *trace, user *authn.UserInfo, refused *RefusedError) {
 	}
 	if t.decision != nil {
 		e.Authorization = source(t.accessReviewed, t.decision.origin != nil)
-		e.Reason = t.decision.reason
+		e.Reason = t.decision.reason()
 	}
 }
 

@@ -6,30 +6,39 @@ import (
 	"errors"
 	"hash/maphash"
 	"log/slog"
-	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
+	"unique"
 
 	"kubeletauth/authz"
 	"kubeletauth/kubeletapi/internal/fair"
 	"kubeletauth/kubeletapi/internal/ttlcache"
 )
 
-// decisions are those about one user: a short list, which is replaced whole and
-// read without a lock. Users who are equal in all fields share them, whatever
+// decisions are those about one user: a short list, which is read without a
+// lock. Users who are equal in all fields share them, whatever
 // their credentials, as they share the cache entries of the kubelet's webhook.
 type decisions struct {
-	list atomic.Pointer[[]*decision]
+	first atomic.Pointer[decision]
 }
 
-// decision is one answer. It is immutable but for its term.
+// decision is one answer. It is immutable but for its term and its place in a
+// list.
 type decision struct {
 	term
-	reason string
-	authz.Decision
+	origin *decision                // that this one repeats, beyond its TTL; nil for an answer
+	next   atomic.Pointer[decision] // about the same user
+	text   unique.Handle[string]    // why; many have the same reason
 	place
-	origin *decision // that this one repeats, beyond its TTL; nil for an answer
+	allowed bool
 }
+
+func newDecision(allowed bool, reason string) *decision {
+	return &decision{allowed: allowed, text: unique.Make(reason)}
+}
+
+func (d *decision) reason() string { return d.text.Value() }
 
 // place is what a decision in the list is about.
 type place struct {
@@ -38,31 +47,21 @@ type place struct {
 }
 
 func (l *decisions) get(p place) *decision {
-	if list := l.list.Load(); list != nil {
-		for _, d := range *list {
-			if d.place == p {
-				return d
-			}
-		}
+	d := l.first.Load()
+	for d != nil && d.place != p {
+		d = d.next.Load()
 	}
-	return nil
+	return d
 }
 
-// put replaces the decision about the same place.
+// put replaces the decision about the same place. Only one may be put at a time;
+// whoever reads the one that is replaced goes on to those behind it.
 func (l *decisions) put(d *decision) {
-	for {
-		next, old := []*decision{d}, l.list.Load()
-		if old != nil {
-			next = slices.Grow(next, len(*old))
-			for _, other := range *old {
-				if other.place != d.place {
-					next = append(next, other)
-				}
-			}
-		}
-		next = slices.Clip(next)
-		if l.list.CompareAndSwap(old, &next) {
-			return
+	d.next.Store(l.first.Load())
+	l.first.Store(d)
+	for other := d; other != nil; other = other.next.Load() {
+		if next := other.next.Load(); next != nil && next.place == d.place {
+			other.next.Store(next.next.Load())
 		}
 	}
 }
@@ -74,7 +73,8 @@ type memory struct {
 	logger                         *slog.Logger
 	metrics                        *metrics
 	seed                           maphash.Seed
-	others                         *ttlcache.Table[*answer] // what is in no table of decisions
+	others                         *ttlcache.Table[answer] // what is in no table of decisions
+	putting                        sync.Mutex
 	reviews                        ttlcache.Group[asked, *decision]
 }
 
@@ -126,7 +126,7 @@ func (m *memory) decide(ctx context.Context, q asked, ask func(context.Context) 
 			return m.review(ctx, &q, ask)
 		})
 	}
-	if d.Decision == authz.DecisionAllow && d.renew(now) {
+	if d.allowed && d.renew(now) {
 		m.reviews.Start(q, func(ctx context.Context) (*decision, error) { return m.review(ctx, &q, ask) })
 	}
 	return d, nil
@@ -160,7 +160,7 @@ func (m *memory) review(ctx context.Context, q *asked, ask func(context.Context)
 		return nil, err
 	}
 	ttl := m.unauthorizedTTL
-	if d.Decision == authz.DecisionAllow {
+	if d.allowed {
 		ttl = m.authorizedTTL
 	}
 	if ttl > 0 {
@@ -172,9 +172,11 @@ func (m *memory) review(ctx context.Context, q *asked, ask func(context.Context)
 
 func (m *memory) keep(q *asked, d *decision, now time.Time) {
 	if q.own {
-		m.others.Put(m.key(q), &answer{*q, d}, now, d.expires)
-	} else {
-		d.place = q.place
-		q.about.put(d)
+		m.others.Put(&ttlcache.Entry[answer]{Key: m.key(q), Value: answer{*q, d}}, now, d.expires.Left(now))
+		return
 	}
+	d.place = q.place
+	m.putting.Lock()
+	defer m.putting.Unlock()
+	q.about.put(d)
 }

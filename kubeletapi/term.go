@@ -4,6 +4,8 @@ import (
 	"math/rand/v2"
 	"sync/atomic"
 	"time"
+
+	"kubeletauth/kubeletapi/internal/ttlcache"
 )
 
 // renewalPause is the least time between two attempts to renew an answer.
@@ -13,20 +15,20 @@ const renewalPause = 3 * time.Second
 // two of that time has it renewed, and does not wait for that: so a busy caller
 // never waits, and those who came together do not come back together.
 type term struct {
-	expires time.Time
+	expires ttlcache.Instant
 	early   atomic.Int64 // how long before expires it is to be renewed; takenBack for an answer that was
 }
 
 const takenBack = -1
 
 func (t *term) begin(now time.Time, ttl time.Duration) {
-	t.expires = now.Add(ttl)
+	t.beginFixed(now, ttl)
 	t.early.Store(int64(ttl/10 + rand.N(ttl/10+1)))
 }
 
 // beginFixed is begin for what cannot be renewed.
-func (t *term) beginFixed(expires time.Time) {
-	t.expires = expires
+func (t *term) beginFixed(now time.Time, ttl time.Duration) {
+	t.expires = ttlcache.After(now, ttl)
 	t.early.Store(0)
 }
 
@@ -39,18 +41,16 @@ func (t *term) ended() bool { return t.early.Load() == takenBack }
 // fresh reports whether the answer may be used until h without another look.
 func (t *term) fresh(h time.Time) bool {
 	early := t.early.Load()
-	return early != takenBack && h.Before(t.expires.Add(-time.Duration(early)))
+	return early != takenBack && t.expires.Left(h) > time.Duration(early)
 }
 
 // inForce reports whether the answer may be used at now.
-func (t *term) inForce(now time.Time) bool {
-	return t.early.Load() != takenBack && now.Before(t.expires)
-}
+func (t *term) inForce(now time.Time) bool { return !t.ended() && t.expires.Left(now) > 0 }
 
 // renew reports whether the caller is the one who is to renew the answer.
 func (t *term) renew(now time.Time) bool {
 	early := t.early.Load()
-	left := t.expires.Sub(now)
+	left := t.expires.Left(now)
 	if early == takenBack || left > time.Duration(early) {
 		return false
 	}

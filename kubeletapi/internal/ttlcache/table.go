@@ -21,18 +21,18 @@ const ways = 8
 // is safe for concurrent use. Make one with [NewTable]; a nil *Table remembers
 // nothing.
 type Table[V any] struct {
-	sets []set[V] // a power of two
+	mu   sync.Mutex               // held to store, not to load
+	sets []atomic.Pointer[set[V]] // a power of two; nil until something is in it
 }
 
-type set[V any] struct {
-	mu   sync.Mutex // held to store, not to load
-	ways [ways]atomic.Pointer[entry[V]]
-}
+type set[V any] [ways]atomic.Pointer[Entry[V]]
 
-type entry[V any] struct {
-	key     Key
-	expires time.Time
-	value   V
+// Entry is a value that a Table remembers, in one piece with its key. Neither
+// must change once it is in a table, unless V is safe for concurrent use.
+type Entry[V any] struct {
+	Key     Key
+	expires atomic.Int64 // an Instant
+	Value   V
 }
 
 // NewTable returns a table for size entries at the most, rounded up to a power
@@ -42,48 +42,73 @@ func NewTable[V any](size int) *Table[V] {
 	for sets*ways < size {
 		sets *= 2
 	}
-	return &Table[V]{sets: make([]set[V], sets)}
+	return &Table[V]{sets: make([]atomic.Pointer[set[V]], sets)}
 }
 
-// Get returns the value of key, and whether there is one that has not expired
-// at now. A value is expired from the very moment that it was given.
-func (t *Table[V]) Get(key Key, now time.Time) (v V, ok bool) {
-	if t == nil {
-		return v, false
+// Get returns the value of key, or nil, and whether there is one that has not
+// expired at now. A value is expired from the very moment that it was given.
+func (t *Table[V]) Get(key Key, now time.Time) (v *V, ok bool) {
+	e := t.find(key)
+	if e == nil {
+		return nil, false
 	}
-	s := t.set(key)
-	for i := range s.ways {
-		if e := s.ways[i].Load(); e != nil && e.key == key {
-			return e.value, now.Before(e.expires)
+	return &e.Value, Instant(e.expires.Load()).Left(now) > 0
+}
+
+// Extend is Get, and what it returns with true expires ttl after now instead.
+func (t *Table[V]) Extend(key Key, now time.Time, ttl time.Duration) (v *V, ok bool) {
+	if v, ok = t.Get(key, now); ok {
+		t.find(key).expires.Store(int64(After(now, ttl)))
+	}
+	return v, ok
+}
+
+func (t *Table[V]) find(key Key) *Entry[V] {
+	if t == nil {
+		return nil
+	}
+	s := t.set(key).Load()
+	if s == nil {
+		return nil
+	}
+	for i := range s {
+		if e := s[i].Load(); e != nil && e.Key == key {
+			return e
 		}
 	}
-	return v, false
+	return nil
 }
 
-// Put remembers value for key until expires, in place of an older one.
-func (t *Table[V]) Put(key Key, value V, now, expires time.Time) {
-	if t == nil || !now.Before(expires) {
+// Put remembers an entry for ttl from now, in place of an older one with its key.
+func (t *Table[V]) Put(e *Entry[V], now time.Time, ttl time.Duration) {
+	if t == nil || ttl <= 0 {
 		return
 	}
-	s := t.set(key)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.way(key).Store(&entry[V]{key, expires, value})
+	e.expires.Store(int64(After(now, ttl)))
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	place := t.set(e.Key)
+	s := place.Load()
+	if s == nil {
+		s = new(set[V])
+		place.Store(s)
+	}
+	s.way(e.Key).Store(e)
 }
 
 // way returns where key belongs: where it is, else a free place, else the place
 // of the entry that expires first.
-func (s *set[V]) way(key Key) *atomic.Pointer[entry[V]] {
-	var place *atomic.Pointer[entry[V]]
-	var first *entry[V]
-	for i := range s.ways {
-		e := s.ways[i].Load()
+func (s *set[V]) way(key Key) *atomic.Pointer[Entry[V]] {
+	var place *atomic.Pointer[Entry[V]]
+	var first *Entry[V]
+	for i := range s {
+		e := s[i].Load()
 		switch {
-		case e != nil && e.key == key:
-			return &s.ways[i]
+		case e != nil && e.Key == key:
+			return &s[i]
 		case place != nil && first == nil: // a free place is found; look on for key
-		case e == nil || first == nil || e.expires.Before(first.expires):
-			place, first = &s.ways[i], e
+		case e == nil || first == nil || e.expires.Load() < first.expires.Load():
+			place, first = &s[i], e
 		}
 	}
 	return place
@@ -93,15 +118,17 @@ func (s *set[V]) way(key Key) *atomic.Pointer[entry[V]] {
 func (t *Table[V]) Len() int {
 	n := 0
 	for i := range t.sets {
-		for j := range t.sets[i].ways {
-			if t.sets[i].ways[j].Load() != nil {
-				n++
+		if s := t.sets[i].Load(); s != nil {
+			for j := range s {
+				if s[j].Load() != nil {
+					n++
+				}
 			}
 		}
 	}
 	return n
 }
 
-func (t *Table[V]) set(key Key) *set[V] {
+func (t *Table[V]) set(key Key) *atomic.Pointer[set[V]] {
 	return &t.sets[binary.LittleEndian.Uint64(key[:])&uint64(len(t.sets)-1)]
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -15,10 +16,12 @@ import (
 
 func key(i int) Key { return sha256.Sum256(fmt.Append(nil, i)) }
 
+func entry[V any](k Key, v V) *Entry[V] { return &Entry[V]{Key: k, Value: v} }
+
 func TestTableForgetsAtExpiry(t *testing.T) {
 	now := time.Now()
 	table := NewTable[string](8)
-	table.Put(key(1), "one", now, now.Add(time.Minute))
+	table.Put(entry(key(1), "one"), now, time.Minute)
 	for _, tt := range []struct {
 		after time.Duration
 		want  bool
@@ -27,9 +30,42 @@ func TestTableForgetsAtExpiry(t *testing.T) {
 			t.Errorf("Get after %v: got %v, want %v", tt.after, ok, tt.want)
 		}
 	}
-	table.Put(key(2), "two", now, now)
+	table.Put(entry(key(2), "two"), now, 0)
 	if table.Len() != 1 {
 		t.Error("a value that expires at once was stored")
+	}
+}
+
+func TestTableExtends(t *testing.T) {
+	now := time.Now()
+	table := NewTable[string](8)
+	table.Put(entry(key(1), "one"), now, time.Minute)
+	if v, ok := table.Extend(key(1), now, time.Hour); !ok || *v != "one" {
+		t.Error("a value in force was not extended")
+	}
+	if _, ok := table.Get(key(1), now.Add(time.Hour-1)); !ok {
+		t.Error("it expired as if it had not been extended")
+	}
+	if _, ok := table.Extend(key(1), now.Add(time.Hour), time.Hour); ok {
+		t.Error("an expired value was extended")
+	}
+	if _, ok := table.Get(key(1), now.Add(time.Hour)); ok {
+		t.Error("and is in force again")
+	}
+	if _, ok := table.Extend(key(2), now, time.Hour); ok {
+		t.Error("what is not there was extended")
+	}
+}
+
+func TestInstants(t *testing.T) {
+	now := time.Now()
+	for _, d := range []time.Duration{0, 1, -1, time.Hour, -time.Hour, 200 * 365 * 24 * time.Hour} {
+		if got := After(now, d).Left(now); got != d {
+			t.Errorf("%v after now is %v from now", d, got)
+		}
+	}
+	if left := After(now.Add(time.Hour), math.MaxInt64).Left(now); left < 290*365*24*time.Hour {
+		t.Errorf("the last moment is %v from now", left)
 	}
 }
 
@@ -37,10 +73,10 @@ func TestTableReplaces(t *testing.T) {
 	now := time.Now()
 	table := NewTable[int](8)
 	for i := range 100 {
-		table.Put(key(1), i, now, now.Add(time.Minute))
+		table.Put(entry(key(1), i), now, time.Minute)
 	}
-	if v, ok := table.Get(key(1), now); v != 99 || !ok || table.Len() != 1 {
-		t.Errorf("got %d, %v and %d entries; want the last value, alone", v, ok, table.Len())
+	if v, ok := table.Get(key(1), now); *v != 99 || !ok || table.Len() != 1 {
+		t.Errorf("got %d, %v and %d entries; want the last value, alone", *v, ok, table.Len())
 	}
 }
 
@@ -48,19 +84,19 @@ func TestTableIsBoundedAndDropsTheOldest(t *testing.T) {
 	now := time.Now()
 	table := NewTable[int](8) // one set: all keys compete
 	for i := range 9 {
-		table.Put(key(i), i, now, now.Add(time.Duration(i+1)*time.Minute))
+		table.Put(entry(key(i), i), now, time.Duration(i+1)*time.Minute)
 	}
 	if _, ok := table.Get(key(0), now); ok || table.Len() != 8 {
 		t.Errorf("the entry that expires first is still there, among %d", table.Len())
 	}
 	for i := 1; i < 9; i++ {
-		if v, ok := table.Get(key(i), now); !ok || v != i {
-			t.Errorf("key %d: got %d, %v", i, v, ok)
+		if v, ok := table.Get(key(i), now); !ok || *v != i {
+			t.Errorf("key %d: got %v, %v", i, v, ok)
 		}
 	}
 	big := NewTable[int](100)
 	for i := range 10_000 {
-		big.Put(key(i), i, now, now.Add(time.Minute))
+		big.Put(entry(key(i), i), now, time.Minute)
 	}
 	if n := big.Len(); n > 128 {
 		t.Errorf("%d entries in a table for 100, rounded up to 128", n)
@@ -69,7 +105,7 @@ func TestTableIsBoundedAndDropsTheOldest(t *testing.T) {
 
 func TestNilTableRemembersNothing(t *testing.T) {
 	var table *Table[int]
-	table.Put(key(1), 1, time.Now(), time.Now().Add(time.Hour))
+	table.Put(entry(key(1), 1), time.Now(), time.Hour)
 	if _, ok := table.Get(key(1), time.Now()); ok {
 		t.Error("a nil table answered")
 	}
@@ -87,9 +123,10 @@ func TestTableAgainstMap(t *testing.T) {
 		now := start.Add(time.Duration(i) * time.Second)
 		k := rand.IntN(200)
 		if rand.IntN(2) == 0 {
-			expires := now.Add(time.Duration(rand.IntN(300)) * time.Second)
-			table.Put(key(k), i, now, expires)
-			if now.Before(expires) {
+			ttl := time.Duration(rand.IntN(300)) * time.Second
+			expires := now.Add(ttl)
+			table.Put(entry(key(k), i), now, ttl)
+			if ttl > 0 {
 				model[k] = struct {
 					v       int
 					expires time.Time
@@ -97,8 +134,8 @@ func TestTableAgainstMap(t *testing.T) {
 			}
 			continue
 		}
-		if v, ok := table.Get(key(k), now); ok && (model[k].v != v || !now.Before(model[k].expires)) {
-			t.Fatalf("step %d, key %d: got %d, want %v or nothing", i, k, v, model[k])
+		if v, ok := table.Get(key(k), now); ok && (model[k].v != *v || !now.Before(model[k].expires)) {
+			t.Fatalf("step %d, key %d: got %d, want %v or nothing", i, k, *v, model[k])
 		}
 	}
 }
@@ -111,9 +148,9 @@ func TestTableConcurrently(t *testing.T) {
 		group.Go(func() {
 			for range 5_000 {
 				k := rand.IntN(300)
-				table.Put(key(k), k, now, now.Add(time.Minute))
-				if v, ok := table.Get(key(k), now); ok && v != k {
-					t.Errorf("key %d: got %d", k, v)
+				table.Put(entry(key(k), k), now, time.Minute)
+				if v, ok := table.Get(key(k), now); ok && *v != k {
+					t.Errorf("key %d: got %d", k, *v)
 				}
 			}
 		})
@@ -124,7 +161,7 @@ func TestTableConcurrently(t *testing.T) {
 func TestTableGetAllocatesNothing(t *testing.T) {
 	now := time.Now()
 	table := NewTable[int](64)
-	table.Put(key(1), 1, now, now.Add(time.Minute))
+	table.Put(entry(key(1), 1), now, time.Minute)
 	k := key(1)
 	if n := testing.AllocsPerRun(100, func() { table.Get(k, now) }); n != 0 {
 		t.Errorf("%v allocations", n)
