@@ -44,7 +44,7 @@ func (l *Listener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		c := &Connection{Conn: conn, from: l, host: Host(conn.RemoteAddr().String())}
+		c := &Connection{Conn: &lazyConn{Conn: conn}, from: l, host: Host(conn.RemoteAddr().String())}
 		l.add(c)
 		l.evict(l.Max, c)
 		return c, nil
