@@ -422,7 +422,10 @@ func hideCredential(h http.Header, found credential) {
 	case credentialHeader:
 		h.Del("Authorization")
 	case credentialWebSocket:
-		_, others, _ := authn.WebSocketToken(h)
+	default:
+		return
+	}
+	if token, others, _ := authn.WebSocketToken(h); token != "" { // the same one may be there too
 		h.Set(authn.WebSocketProtocolHeader, others)
 	}
 }
