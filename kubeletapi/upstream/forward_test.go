@@ -54,6 +54,12 @@ func TestTargetArrivesUnchanged(t *testing.T) {
 		{"/metrics/./x", 307},
 		{"*", 400},
 		{"http:opaque", 307},
+		{"/stats/..;/exec", 400}, // servlet containers cut parameters off before they resolve dots
+		{"/stats/..;a=b", 400},
+		{"/stats/.;/exec", 400},
+		{"/stats/..%3b/exec", 400},
+		{"/stats/%2e%2e;/exec", 400},
+		{"/stats/...;/;/..a;b", 200},
 		{"/a#b", 400}, // a fragment is none of a request's
 		{"/a?x#b", 400},
 		{"/\xff", 400}, // must be encoded

@@ -3,10 +3,10 @@
 // no authentication of its own.
 //
 // What was authorized is what is served: method, path and query go upstream byte
-// for byte, or not at all. A path that cannot stay as it is, a query that cannot
-// be parsed whole and a fragment get 400, CONNECT and TRACE 405, and headers that
-// name another method or path to serve are removed. Whether a path is canonical
-// is the filter's question.
+// for byte, or not at all. A path that cannot stay as it is or has a dot segment
+// with a parameter ("..;a=b"), a query that cannot be parsed whole and a fragment
+// get 400, CONNECT and TRACE 405, and headers that name another method or path to
+// serve are removed. Whether a path is canonical otherwise is the filter's question.
 //
 // No credential goes upstream, and nothing that could pass for the word of a
 // trusted proxy: not Authorization, Proxy-Authorization, a token among WebSocket
@@ -135,11 +135,25 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		p.answer(w, r, http.StatusMethodNotAllowed, errors.New("this method is not passed on"))
 	case r.URL.Opaque != "" || !strings.HasPrefix(path, "/") || r.URL.RawPath != "" && r.URL.RawPath != path:
 		p.answer(w, r, http.StatusBadRequest, errors.New("the path is none, or has a byte that must be percent-encoded"))
+	case hasHiddenDots(r.URL.Path):
+		p.answer(w, r, http.StatusBadRequest, errors.New("the path has a dot segment with a parameter, which some servers resolve"))
 	case err != nil || strings.Contains(r.URL.RawQuery, "#"):
 		p.answer(w, r, http.StatusBadRequest, errors.New("the query cannot be parsed whole"))
 	default:
 		p.exchange(w, r)
 	}
+}
+
+// hasHiddenDots reports whether a path has a dot segment for those who cut the
+// parameters of segments off, as servlet containers do.
+func hasHiddenDots(path string) bool {
+	for segment := range strings.SplitSeq(path, "/") {
+		bare, _, parameter := strings.Cut(segment, ";")
+		if parameter && (bare == "." || bare == "..") {
+			return true
+		}
+	}
+	return false
 }
 
 func (p *Proxy) exchange(w http.ResponseWriter, r *http.Request) {
