@@ -19,10 +19,10 @@ import (
 // handler fails the test when it is reached for anything that was not allowed to
 // exactly this user, whichever way it reads the request.
 type keep struct {
-	t      testing.TB
 	server *Server
 
-	mu      sync.Mutex
+	mu      sync.Mutex // guards what follows
+	t       testing.TB
 	allowed map[string]bool // "user verb subresource" that a review allowed
 	reached []string        // "user verb subresource path" that the handler saw
 }
@@ -36,7 +36,7 @@ const (
 
 func newKeep(t testing.TB) *keep {
 	k := &keep{t: t, allowed: map[string]bool{}}
-	logger := slog.New(slog.DiscardHandler)
+	logger := slog.New(panics{k})
 	cfg := Config{
 		HostnameOverride: "n1", AnonymousAuth: true, AnonymousAuthPaths: []string{"/metrics", "/healthz"}, Logger: logger,
 		AuthenticationTokenWebhook: true, TokenReviewer: k, AuthorizationMode: ModeWebhook, AccessReviewer: k, KubeAPIQPS: 1e6, KubeAPIBurst: 1e6,
@@ -48,6 +48,21 @@ func newKeep(t testing.TB) *keep {
 	t.Cleanup(auth.Close)
 	k.server = &Server{Config: cfg, Auth: auth, Handler: k}
 	return k
+}
+
+// panics is the log of a server whose handlers must not panic.
+type panics struct{ *keep }
+
+func (panics) Enabled(context.Context, slog.Level) bool { return true }
+func (p panics) WithAttrs([]slog.Attr) slog.Handler     { return p }
+func (p panics) WithGroup(string) slog.Handler          { return p }
+func (p panics) Handle(_ context.Context, r slog.Record) error {
+	if strings.Contains(r.Message, "panic") {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.t.Error(r.Message)
+	}
+	return nil
 }
 
 func (k *keep) ReviewToken(_ context.Context, spec authn.TokenReviewSpec) (*authn.TokenReviewStatus, error) {
@@ -68,13 +83,13 @@ func (k *keep) ReviewAccess(_ context.Context, spec authz.SubjectAccessReviewSpe
 }
 
 func (k *keep) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	user, ok := authn.UserFrom(r.Context())
 	if !ok {
 		k.t.Errorf("%s %q is served to nobody", r.Method, r.RequestURI)
 		return
 	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
 	for how, read := range readings(r) {
 		if what := user.Username + " " + pageVerb(r.Method) + " " + pageSubresource(read); !k.allowed[what] {
 			k.t.Errorf("%s %q, %s: %q: is served, and %q was not allowed", r.Method, r.RequestURI, how, read, what)
