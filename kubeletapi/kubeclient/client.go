@@ -155,15 +155,16 @@ func (c *Client) ReviewToken(ctx context.Context, spec authn.TokenReviewSpec) (*
 	if !utf8.ValidString(spec.Token) {
 		return &authn.TokenReviewStatus{Error: "the token is not valid UTF-8"}, nil
 	}
-	status, err := review[authn.TokenReviewStatus](ctx, c, &question{
+	q := &question{
 		api:    &c.tokens,
 		spec:   func(string) any { return spec },
 		secret: spec.Token,
-	})
+	}
+	status, err := review[authn.TokenReviewStatus](ctx, c, q)
 	if err != nil {
 		return nil, err
 	}
-	status.Error = oneLine(status.Error, spec.Token)
+	status.Error = oneLine(status.Error, q.held...)
 	return status, nil
 }
 
@@ -172,10 +173,16 @@ func (c *Client) ReviewToken(ctx context.Context, spec authn.TokenReviewSpec) (*
 // with something else than a review. An API server that knows only v1beta1 is
 // not told the selectors, so that it is asked for more, never for less.
 func (c *Client) ReviewAccess(ctx context.Context, spec authz.SubjectAccessReviewSpec) (*authz.SubjectAccessReviewStatus, error) {
-	return review[authz.SubjectAccessReviewStatus](ctx, c, &question{
+	q := &question{
 		api:  &c.accesses,
 		spec: func(version string) any { return accessSpec(spec, version) },
-	})
+	}
+	status, err := review[authz.SubjectAccessReviewStatus](ctx, c, q)
+	if err != nil {
+		return nil, err
+	}
+	status.Reason, status.EvaluationError = redact(status.Reason, q.held...), redact(status.EvaluationError, q.held...)
+	return status, nil
 }
 
 // Server returns the URL of the API server, for messages. It never holds

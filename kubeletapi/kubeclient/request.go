@@ -91,7 +91,8 @@ func (c *Client) post(ctx context.Context, s *session, cred *credential, q *ques
 	}
 	defer resp.Body.Close()
 	code = strconv.Itoa(resp.StatusCode)
-	return readAnswer(resp, cred.secret(), s.password, q.secret)
+	q.held = []string{cred.secret(), s.password, q.secret}
+	return readAnswer(resp, q.held...)
 }
 
 // unreachable adds what to do about an API server that there is no connection

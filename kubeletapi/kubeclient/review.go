@@ -33,8 +33,9 @@ type api struct {
 type question struct {
 	*api
 	spec    func(version string) any
-	secret  string // must not appear in an error
-	renewed bool   // our credential was renewed once for this review
+	secret  string   // must not appear in an answer's texts
+	held    []string // secrets that the last request held, this one among them
+	renewed bool     // our credential was renewed once for this review
 }
 
 // review asks for one review, with all retries.
@@ -50,15 +51,15 @@ func review[Status any](ctx context.Context, c *Client, q *question) (*Status, e
 	if err != nil {
 		return nil, err
 	}
-	status, err := decode[Status](data, q.kind, q.group+"/"+version)
+	status, err := decode[Status](data, q.kind, q.group+"/"+version, q.held...)
 	if err != nil {
 		return nil, fmt.Errorf("reading the %s of the API server: %w", q.kind, err)
 	}
 	return status, nil
 }
 
-// decode takes the status out of an answer.
-func decode[Status any](data []byte, kind, apiVersion string) (*Status, error) {
+// decode takes the status out of an answer. Its error holds none of the secrets.
+func decode[Status any](data []byte, kind, apiVersion string, secrets ...string) (*Status, error) {
 	var answer struct {
 		Kind       string `json:"kind"`
 		APIVersion string `json:"apiVersion"`
@@ -67,14 +68,14 @@ func decode[Status any](data []byte, kind, apiVersion string) (*Status, error) {
 	err := json.Unmarshal(data, &answer)
 	var wrongType *json.UnmarshalTypeError // the rest was read
 	if err != nil && !errors.As(err, &wrongType) {
-		return nil, errors.New(oneLine(err.Error()))
+		return nil, errors.New(oneLine(err.Error(), secrets...))
 	}
 	if answer.Kind != kind || answer.APIVersion != apiVersion {
 		return nil, fmt.Errorf("it is of kind %q in apiVersion %q, and must be of kind %q in apiVersion %q",
-			oneLine(answer.Kind), oneLine(answer.APIVersion), kind, apiVersion)
+			oneLine(answer.Kind, secrets...), oneLine(answer.APIVersion, secrets...), kind, apiVersion)
 	}
 	if err != nil {
-		return nil, errors.New(oneLine(err.Error()))
+		return nil, errors.New(oneLine(err.Error(), secrets...))
 	}
 	return &answer.Status, nil
 }
