@@ -3,7 +3,6 @@ package apiservertest
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"net"
 	"net/http"
 	"slices"
@@ -208,13 +207,14 @@ type connKey struct{}
 // cut closes the connection of a request under the feet of TLS and HTTP, and
 // does not return.
 func cut(ctx context.Context, reset bool) {
-	if c, ok := ctx.Value(connKey{}).(*tls.Conn); ok {
-		if tcp, ok := c.NetConn().(*net.TCPConn); ok && reset {
+	if c, ok := ctx.Value(connKey{}).(net.Conn); ok {
+		tcp := wireOf(c)
+		if reset {
 			tcp.SetLinger(0)
-		} else if ok {
+		} else {
 			tcp.CloseWrite() // the end goes out before the reset that unread bytes would cause
 		}
-		c.NetConn().Close()
+		tcp.Close()
 	}
 	panic(http.ErrAbortHandler)
 }

@@ -181,7 +181,7 @@ func serve(s *Server, listener net.Listener) *run {
 	}
 	go func() {
 		defer close(r.served)
-		r.server.ServeTLS(listener, "", "") // always ends with an error: that it was closed
+		r.server.ServeTLS(wires{listener}, "", "") // always ends with an error: that it was closed
 	}()
 	return r
 }
