@@ -15,7 +15,7 @@
 // Everything can be changed while it serves: tokens, rules, the credentials
 // that it accepts from its own client, its certificate. [Server.Inject] makes
 // it slow, wrong or broken; [Server.Stop] and [Server.Restart] make an outage, and
-// [Server.Silence] loses the network; [Server.Count] and [Server.Reviews] tell
+// [Server.SetSilent] loses the network; [Server.Count] and [Server.Reviews] tell
 // what it was asked.
 //
 // The package does not import package testing: outside of tests, use [Start]

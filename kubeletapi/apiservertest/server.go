@@ -44,6 +44,7 @@ type Server struct {
 	faults    faults
 	journal   journal
 	cert      atomic.Pointer[tls.Certificate]
+	silences  atomic.Int64
 
 	mu     sync.Mutex // guards what follows
 	addr   string
@@ -181,7 +182,7 @@ func serve(s *Server, listener net.Listener) *run {
 	}
 	go func() {
 		defer close(r.served)
-		r.server.ServeTLS(wires{listener}, "", "") // always ends with an error: that it was closed
+		r.server.ServeTLS(wires{listener, &s.silences}, "", "") // always ends with an error: that it was closed
 	}()
 	return r
 }
