@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -28,7 +29,7 @@ type Value[T any] struct {
 	report  func(error)
 	start   time.Time
 	next    atomic.Int64 // when to look again, in nanoseconds since start
-	looking atomic.Bool  // held by at most one look
+	looking sync.Mutex   // held during a look
 	failed  atomic.Pointer[error]
 	current atomic.Pointer[snapshot[T]]
 }
@@ -67,11 +68,18 @@ func (v *Value[T]) Get() T { return v.GetAt(time.Now()) }
 
 // GetAt is Get for a caller who has a clock of its own, which may be behind.
 func (v *Value[T]) GetAt(now time.Time) T {
-	if passed := now.Sub(v.start); int64(passed) >= v.next.Load() && v.looking.CompareAndSwap(false, true) {
-		v.look()
-		v.next.Store(int64(passed + interval))
-		v.looking.Store(false)
+	if passed := now.Sub(v.start); int64(passed) >= v.next.Load() && v.looking.TryLock() {
+		v.look(passed)
+		v.looking.Unlock()
 	}
+	return v.current.Load().value
+}
+
+// Reload looks at the files now, and returns the value in force.
+func (v *Value[T]) Reload() T {
+	v.looking.Lock()
+	defer v.looking.Unlock()
+	v.look(time.Since(v.start))
 	return v.current.Load().value
 }
 
@@ -86,7 +94,8 @@ func (v *Value[T]) Err() error {
 
 // look takes over what changed. A file that comes back to the contents it had
 // is a recovery from a failure, not a change.
-func (v *Value[T]) look() {
+func (v *Value[T]) look(passed time.Duration) {
+	defer v.next.Store(int64(passed + interval))
 	if !v.current.Load().stale() {
 		v.failed.Store(nil)
 		return
