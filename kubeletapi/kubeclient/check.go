@@ -25,24 +25,14 @@ func (c *Client) Version(ctx context.Context) (version string, date time.Time, e
 	if err != nil {
 		return "", date, err
 	}
-	target := s.server.JoinPath("version").String()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, target, nil)
-	if err != nil {
-		return "", date, err
+	err = c.do(ctx, cred, http.MethodGet, s.server.JoinPath("version"), nil, func(resp *http.Response) error {
+		date, _ = http.ParseTime(resp.Header.Get("Date")) // zero without one
+		version, err = readVersion(resp)
+		return err
+	})
+	if date.IsZero() && err != nil {
+		err = fmt.Errorf("asking for the version: %w", err)
 	}
-	req.Header.Set("User-Agent", c.config.UserAgent)
-	if cred.authorization != "" {
-		req.Header.Set("Authorization", cred.authorization)
-	}
-	transport, done := cred.use()
-	defer done(false)
-	resp, err := transport.RoundTrip(req)
-	if err != nil {
-		return "", date, fmt.Errorf("asking for the version: %w", unreachable("Get", target, err))
-	}
-	defer resp.Body.Close()
-	date, _ = http.ParseTime(resp.Header.Get("Date")) // zero without one
-	version, err = readVersion(resp)
 	return version, date, err
 }
 

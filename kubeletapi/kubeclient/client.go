@@ -26,8 +26,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
-	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -72,9 +70,7 @@ type Config struct {
 // the zero Client answers nothing but errors.
 type Client struct {
 	config  Config
-	loader  *loader
-	files   atomic.Pointer[reload.Value[*session]]
-	reread  sync.Mutex // held while files is replaced
+	files   *reload.Value[*session]
 	plugins *owner
 	start   time.Time
 
@@ -100,15 +96,14 @@ func newClient(cfg Config, serviceAccount string) (*Client, error) {
 		tokens:   api{kind: "TokenReview", group: "authentication.k8s.io", resource: "tokenreviews"},
 		accesses: api{kind: "SubjectAccessReview", group: "authorization.k8s.io", resource: "subjectaccessreviews"},
 	}
-	var err error
-	if c.loader, err = newLoader(cfg, serviceAccount, c.plugins); err != nil {
-		return nil, err
-	}
-	files, err := reload.New(c.loader.load, c.config.Report)
+	load, err := newLoader(cfg, serviceAccount, c.plugins)
 	if err != nil {
 		return nil, err
 	}
-	c.files.Store(files)
+	c.files, err = reload.New(load.load, cfg.Report)
+	if err != nil {
+		return nil, err
+	}
 	return c, nil
 }
 
@@ -209,31 +204,8 @@ func (c *Client) Close() {
 
 // session returns what the files say now.
 func (c *Client) session() (*session, error) {
-	files := c.files.Load()
-	if files == nil || c.plugins.closed() {
+	if c.files == nil || c.plugins.closed() {
 		return nil, errors.New("the client of the API server is closed, or was not made by New")
 	}
-	return files.Get(), nil
-}
-
-// readAgain reads the files without waiting for the next look, and returns
-// what they say now. Files that cannot be read change nothing; the regular
-// reload reports them.
-func (c *Client) readAgain() (*session, error) {
-	c.reread.Lock()
-	defer c.reread.Unlock()
-	old, err := c.session()
-	if err != nil {
-		return nil, err
-	}
-	files, err := reload.New(c.loader.load, c.config.Report)
-	if err != nil {
-		return old, nil
-	}
-	if s := files.Get(); s != old {
-		c.files.Store(files)
-		c.config.Report(nil)
-		return s, nil
-	}
-	return old, nil
+	return c.files.Get(), nil
 }

@@ -164,7 +164,7 @@ func TestBadAnswers(t *testing.T) {
 			w.Write([]byte("{"))
 			w.(http.Flusher).Flush()
 			panic(http.ErrAbortHandler)
-		}, "reading the answer of https://"},
+		}, `Read "https://`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()

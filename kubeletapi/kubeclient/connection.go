@@ -18,8 +18,14 @@ const (
 	handshakeTimeout = 10 * time.Second
 	// idleTimeout keeps a connection warm from one renewal of a cached
 	// answer to the next.
-	idleTimeout    = 5 * time.Minute
-	maxIdle        = 25
+	idleTimeout = 5 * time.Minute
+	maxIdle     = 25
+	// A connection is pinged when nothing came for pingAfter, and lost without an
+	// answer. That is known before a review ends, which is then tried again on
+	// another connection; a server that is slow answers pings all the same.
+	pingAfter   = 5 * time.Second
+	pingTimeout = 2 * time.Second
+
 	maxHeaderBytes = 64 << 10
 )
 
@@ -90,7 +96,7 @@ func (c *connection) newPool() *pool {
 }
 
 // newTransport follows k8s.io/client-go transport/cache.go and
-// k8s.io/apimachinery pkg/util/net/http.go.
+// k8s.io/apimachinery pkg/util/net/http.go, except for its shorter times.
 func (c *connection) newTransport() *http.Transport {
 	proxy := http.ProxyFromEnvironment
 	if c.proxy != nil {
@@ -108,7 +114,7 @@ func (c *connection) newTransport() *http.Transport {
 		IdleConnTimeout:        idleTimeout,
 		MaxResponseHeaderBytes: maxHeaderBytes,
 		Protocols:              &protocols,
-		HTTP2:                  &http.HTTP2Config{SendPingTimeout: 30 * time.Second, PingTimeout: 15 * time.Second},
+		HTTP2:                  &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
 	}
 }
 

@@ -17,7 +17,6 @@ const (
 
 	pluginTimeout = 30 * time.Second
 	maxStdout     = 1 << 20
-	maxStderr     = 4 << 10
 )
 
 // execPlugin is what a kubeconfig says of a credential plugin (ExecConfig in
@@ -78,42 +77,38 @@ func (e *execPlugin) check(p *problems, name string) {
 
 // run runs the plugin once, for at most 30 seconds, and returns its answer
 // (refreshCredsLocked in k8s.io/client-go plugin/pkg/client/auth/exec/exec.go).
-// It has no input. An error holds what it wrote to its standard error, on one
-// line and without the values of the variables that the kubeconfig gives it.
+// It has no input. What it writes to its standard error may hold a credential,
+// and goes nowhere.
 func (e *execPlugin) run(ctx context.Context) (*execStatus, error) {
 	ctx, cancel := context.WithTimeout(ctx, pluginTimeout)
 	defer cancel()
-	stdout, stderr := &boundedBuffer{max: maxStdout}, &boundedBuffer{max: maxStderr}
+	stdout := &boundedBuffer{max: maxStdout}
 	cmd := exec.CommandContext(ctx, e.Command, e.Args...)
-	cmd.Env, cmd.Stdout, cmd.Stderr = e.environment(), stdout, stderr
+	cmd.Env, cmd.Stdout = e.environment(), stdout
 	cmd.WaitDelay = time.Second // for children that keep stdout open
 	killGroup(cmd)
 	err := cmd.Run()
+	var exit *exec.ExitError
 	switch {
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		err = fmt.Errorf("it did not end within %v", pluginTimeout)
 	case err == nil && stdout.overflow:
 		err = fmt.Errorf("it wrote more than %d bytes", maxStdout)
+	case errors.As(err, &exit):
+		err = fmt.Errorf("%w: run it by hand to see what it says, which may hold a credential and is not repeated here", err)
 	}
 	if err != nil {
-		return nil, e.failed(err, string(stderr.kept))
+		return nil, e.failed(err)
 	}
 	status, err := e.parse(stdout.kept)
 	if err != nil {
-		return nil, e.failed(err, "")
+		return nil, e.failed(err)
 	}
 	return status, nil
 }
 
-func (e *execPlugin) failed(err error, stderr string) error {
+func (e *execPlugin) failed(err error) error {
 	text := fmt.Sprintf("credential plugin %q: %s", oneLine(e.Command), oneLine(err.Error()))
-	var secrets []string
-	for _, env := range e.Env {
-		secrets = append(secrets, env.Value)
-	}
-	if stderr = oneLine(stderr, secrets...); stderr != "" {
-		text += ": " + stderr
-	}
 	if e.InstallHint != "" {
 		text += " (" + oneLine(e.InstallHint) + ")"
 	}

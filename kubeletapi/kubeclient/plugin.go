@@ -55,7 +55,7 @@ func (p *plugin) credential(ctx context.Context) (*credential, error) {
 	case <-run.done:
 		return run.cred, run.err
 	case <-ctx.Done():
-		return nil, fmt.Errorf("waiting for credential plugin %q: %w", oneLine(p.exec.Command), ctx.Err())
+		return nil, fmt.Errorf("waiting for credential plugin %q: %v", oneLine(p.exec.Command), ctx.Err())
 	}
 }
 
@@ -110,7 +110,7 @@ func (p *plugin) acceptLocked(status *execStatus, now time.Time) (*credential, e
 	to.certificate, to.key = []byte(status.ClientCertificateData), []byte(status.ClientKeyData)
 	connection, err := connect(to, p.last)
 	if err != nil {
-		return nil, p.exec.failed(err, "")
+		return nil, p.exec.failed(err)
 	}
 	if p.retired {
 		connection.retire()

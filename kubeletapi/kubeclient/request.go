@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -49,24 +50,35 @@ func (c *Client) renew(ctx context.Context, s *session, refused *credential) (*s
 	if s.plugin != nil {
 		s.plugin.drop(refused)
 	}
-	s, err := c.readAgain()
-	if err != nil {
-		return nil, nil, err
-	}
+	s = c.files.Reload()
 	next, err := s.credential(ctx)
 	return s, next, err
 }
 
-// post sends a question and returns the body of a success. It knows no redirects.
-func (c *Client) post(ctx context.Context, s *session, cred *credential, q *question, version string) ([]byte, error) {
+// post sends a question and returns the body of a success.
+func (c *Client) post(ctx context.Context, s *session, cred *credential, q *question, version string) (answer []byte, err error) {
 	body, err := q.body(version)
 	if err != nil {
 		return nil, fmt.Errorf("encoding a %s: %w", q.kind, err)
 	}
-	target := s.server.JoinPath("apis", q.group, version, q.resource).String()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, target, bytes.NewReader(body))
+	code, start := "<error>", time.Now()
+	err = c.do(ctx, cred, http.MethodPost, s.server.JoinPath("apis", q.group, version, q.resource), body, func(resp *http.Response) error {
+		code = strconv.Itoa(resp.StatusCode)
+		q.held = []string{cred.secret(), s.password, q.secret}
+		answer, err = readAnswer(resp, q.held...)
+		return err
+	})
+	if c.config.Observe != nil {
+		c.config.Observe(q.resource, code, time.Since(start))
+	}
+	return answer, err
+}
+
+// do makes one request and has its answer read. It knows no redirects.
+func (c *Client) do(ctx context.Context, cred *credential, method string, to *url.URL, body []byte, read func(*http.Response) error) (err error) {
+	req, err := http.NewRequestWithContext(ctx, method, to.String(), bytes.NewReader(body))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Accept", "application/json")
@@ -74,31 +86,26 @@ func (c *Client) post(ctx context.Context, s *session, cred *credential, q *ques
 	if cred.authorization != "" {
 		req.Header.Set("Authorization", cred.authorization)
 	}
-	code, start := "<error>", time.Now()
+	start := time.Now()
 	transport, done := cred.use()
 	defer func() {
-		done(code == "<error>" && errors.Is(ctx.Err(), context.DeadlineExceeded) && time.Since(start) >= c.config.Timeout/2)
+		done(err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) && time.Since(start) >= c.config.Timeout/2)
 		if c.plugins.closed() {
 			cred.retire()
-		}
-		if c.config.Observe != nil {
-			c.config.Observe(q.resource, code, time.Since(start))
 		}
 	}()
 	resp, err := transport.RoundTrip(req)
 	if err != nil {
-		return nil, unreachable("Post", target, err)
+		return unreachable(method, to, err)
 	}
 	defer resp.Body.Close()
-	code = strconv.Itoa(resp.StatusCode)
-	q.held = []string{cred.secret(), s.password, q.secret}
-	return readAnswer(resp, q.held...)
+	return read(resp)
 }
 
 // unreachable adds what to do about an API server that there is no connection
 // to.
-func unreachable(op, target string, err error) error {
-	failure := &url.Error{Op: op, URL: target, Err: err}
+func unreachable(method string, to *url.URL, err error) error {
+	failure := &url.Error{Op: method[:1] + strings.ToLower(method[1:]), URL: to.String(), Err: err}
 	var dial *net.OpError
 	var certificate *tls.CertificateVerificationError
 	switch {
@@ -124,7 +131,7 @@ func readAnswer(resp *http.Response, secrets ...string) ([]byte, error) {
 	case resp.StatusCode > http.StatusPartialContent:
 		return nil, newStatusError(resp, body, secrets...)
 	case err != nil:
-		return nil, fmt.Errorf("reading the answer of %s: %w", resp.Request.URL, err)
+		return nil, &url.Error{Op: "Read", URL: resp.Request.URL.String(), Err: err}
 	case len(body) > maxAnswerBytes:
 		return nil, fmt.Errorf("the answer of %s is larger than %d bytes", resp.Request.URL, maxAnswerBytes)
 	case len(body) == 0:

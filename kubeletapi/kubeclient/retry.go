@@ -59,12 +59,13 @@ func (e *StatusError) saysWhen() bool {
 }
 
 // retriable reports whether a failure may pass: DefaultShouldRetry in
-// k8s.io/apiserver pkg/util/webhook/webhook.go. Without a reason that Kubernetes
-// knows, the code decides.
+// k8s.io/apiserver pkg/util/webhook/webhook.go, and a connection that was closed
+// before it was known here. Without a reason that Kubernetes knows, the code
+// decides.
 func retriable(err error) bool {
 	var status *StatusError
 	if !errors.As(err, &status) {
-		return errors.Is(err, syscall.ECONNRESET) || strings.Contains(err.Error(), "http2: client connection lost")
+		return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || strings.Contains(err.Error(), "http2: client connection lost")
 	}
 	switch status.Reason {
 	case "InternalError", "Timeout", "TooManyRequests":

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
-	"sync"
 
 	"kubeletauth/kubeletapi/internal/reload"
 )
@@ -62,13 +61,11 @@ func (s *session) retire() {
 	}
 }
 
-// loader makes sessions of files.
+// loader makes sessions of files, one at a time.
 type loader struct {
 	settings func(read reload.ReadFunc, previous *settings) (*settings, error)
 	log      *slog.Logger
 	plugins  *owner
-
-	mu       sync.Mutex
 	previous *session
 }
 
@@ -86,8 +83,6 @@ func newLoader(cfg Config, serviceAccount string, plugins *owner) (*loader, erro
 
 // load reads the files, and returns the session before if they say the same.
 func (l *loader) load(read reload.ReadFunc) (*session, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	var before *settings
 	if l.previous != nil {
 		before = &l.previous.settings
