@@ -1,43 +1,14 @@
 package kubeletapi
 
 import (
-	"context"
-	"errors"
-	"io"
-	"net"
-	"net/http"
 	"time"
 
 	"kubeletauth/kubeletapi/internal/ttlcache"
-	"kubeletauth/kubeletapi/kubeclient"
 )
 
 // staleTerm is for how long at a time an answer is used beyond its TTL. The API
 // server is asked again each renewalPause meanwhile.
 const staleTerm = reviewTimeout + 2*renewalPause
-
-// unavailable reports whether err means that the API server cannot be reached or
-// is in trouble. Whatever else is wrong, such as its certificate, this server's
-// own credential, or an answer that makes no sense, is none.
-func unavailable(err error) bool {
-	var status *kubeclient.StatusError
-	if errors.As(err, &status) {
-		return status.Code >= 500
-	}
-	var network *net.OpError
-	return errors.As(err, &network) && network.Op != "remote error" && network.Op != "local error" || // those of crypto/tls
-		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
-}
-
-// reviewFailure is what the log says of a review without an answer.
-func reviewFailure(err error) []any {
-	attrs := []any{"err", clip(err.Error())}
-	var status *kubeclient.StatusError
-	if errors.As(err, &status) && status.Code == http.StatusForbidden {
-		attrs = append(attrs, "hint", "the identity in --kubeconfig needs a ClusterRoleBinding to the ClusterRole system:auth-delegator; 'server rbac' prints it")
-	}
-	return attrs
-}
 
 // beginStale starts the term of an answer that repeats one whose own has ended,
 // or is about to, and that may be repeated until a moment.

@@ -3,6 +3,7 @@ package kubeletapi
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
 	"errors"
@@ -12,6 +13,7 @@ import (
 	"net"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"strings"
 	"sync"
 	"syscall"
@@ -73,6 +75,14 @@ func TestUnavailable(t *testing.T) {
 		{&kubeclient.StatusError{Code: 302}, false},
 		{&url.Error{Err: x509.UnknownAuthorityError{}}, false}, // somebody else answers
 		{&url.Error{Err: errors.New("unexpected EOF")}, false},
+		{&url.Error{Err: errors.New("http2: client connection lost")}, true},
+		{fmt.Errorf("%w (hint)", &url.Error{Err: errors.New("stream error: stream ID 3; INTERNAL_ERROR; received from peer")}), true},
+		{&url.Error{Err: errors.New("malformed HTTP response \"http2: x\"")}, false},
+		{errors.New("http2: client connection lost"), false}, // whoever says so
+		{&url.Error{Err: &net.OpError{Op: "remote error", Err: errors.New("tls: bad certificate")}}, false},
+		{&url.Error{Err: tls.RecordHeaderError{}}, false},
+		{&url.Error{Err: context.Canceled}, false},
+		{&url.Error{Err: os.ErrDeadlineExceeded}, true},
 		{errors.New("both allowed and denied"), false},
 		{context.Canceled, false},
 		{&authn.InvalidTokenError{}, false},
