@@ -186,3 +186,22 @@ func TestConcurrentUse(t *testing.T) {
 	}
 	group.Wait()
 }
+
+// Whoever cannot wait for the second to pass need not.
+func TestReload(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.write("a", "two")
+		if got := w.v.Get(); got != "one" {
+			t.Errorf("Get: %q at once", got)
+		}
+		if got := w.v.Reload(); got != "two" {
+			t.Errorf("Reload: %q", got)
+		}
+		w.write("a", "three")
+		if got := w.v.Reload(); got != "two" {
+			t.Errorf("Reload: %q of files that do not fit", got)
+		}
+		w.after("two", "", "a and b do not fit")
+	})
+}
