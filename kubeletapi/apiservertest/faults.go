@@ -42,6 +42,9 @@ const (
 	// everything else on it. The client may or may not see the half, and may see
 	// an unexpected end in place of the reset if it was writing.
 	BreakReset Break = iota + 1
+	// BreakStream sends half of the body, and then ends with an error the HTTP/2
+	// stream alone, or the HTTP/1.1 connection.
+	BreakStream
 	// BreakClose closes the TCP connection before any answer.
 	BreakClose
 	// BreakTruncate sends half of the body as if it were whole.
@@ -152,14 +155,16 @@ func (f Fault) write(w http.ResponseWriter, r *http.Request, e endpoint, code in
 		h.Set("Content-Length", strconv.Itoa(len(body)))
 	}
 	w.WriteHeader(code)
-	if f.Break == BreakReset {
-		body = body[:len(body)/2]
+	if f.Break != BreakReset && f.Break != BreakStream {
+		f.send(r.Context(), w, body)
+		return
 	}
-	f.send(r.Context(), w, body)
-	if f.Break == BreakReset {
-		http.NewResponseController(w).Flush() // the client may be gone: nothing to do about it
-		cut(r.Context(), true)
+	f.send(r.Context(), w, body[:len(body)/2])
+	http.NewResponseController(w).Flush() // the client may be gone: nothing to do about it
+	if f.Break == BreakStream {
+		panic(http.ErrAbortHandler)
 	}
+	cut(r.Context(), true)
 }
 
 // replace returns the status code and the body that are sent instead.

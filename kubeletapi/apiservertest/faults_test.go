@@ -82,6 +82,11 @@ func TestFaults(t *testing.T) {
 				t.Errorf("got %d, error %v; want the end of file", got.code, got.err)
 			}
 		}},
+		{"reset stream", apiservertest.Fault{Break: apiservertest.BreakStream}, func(t *testing.T, got answer, http2 bool) {
+			if got.code != 201 || got.body != whole[:len(whole)/2] || got.err == nil || http2 != strings.Contains(got.err.Error(), "stream error") {
+				t.Errorf("got %d %q, error %v; want half of it", got.code, got.body, got.err)
+			}
+		}},
 		{"reset", apiservertest.Fault{Break: apiservertest.BreakReset}, func(t *testing.T, got answer, http2 bool) {
 			reset := errors.Is(got.err, syscall.ECONNRESET)
 			if http2 { // the client may learn of the reset while it writes, and find the end when it reads
