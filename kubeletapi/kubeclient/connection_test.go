@@ -190,6 +190,34 @@ func TestSilentConnection(t *testing.T) {
 	mustReview(t, c)
 }
 
+// A connection on which an answer stalls is as bad as one without an answer.
+func TestStalledAnswer(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	release := make(chan struct{})
+	t.Cleanup(func() { close(release) })
+	w.setAnswer(func(n int, s seen, rw http.ResponseWriter) {
+		if n > 1 {
+			yes(n, s, rw)
+			return
+		}
+		fmt.Fprint(rw, "{")
+		http.NewResponseController(rw).Flush()
+		<-release
+	})
+	cfg := w.config(w.kubeconfig("token: " + ourToken))
+	cfg.Timeout = 2 * time.Second
+	c, err := New(cfg)
+	must(t, err)
+	t.Cleanup(c.Close)
+	_, err = reviewToken(c)
+	mustFail(t, err, "context deadline exceeded")
+	mustReview(t, c)
+	if requests := w.arrived(); requests[0].from == requests[1].from {
+		t.Error("the connection is used again")
+	}
+}
+
 func TestConnectionsAreReused(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

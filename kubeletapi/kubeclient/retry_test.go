@@ -26,6 +26,8 @@ func play(word string) error {
 		return network(&net.OpError{Op: "dial", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)})
 	case "ECONNRESET":
 		return network(&net.OpError{Op: "read", Err: os.NewSyscallError("read", syscall.ECONNRESET)})
+	case "EPIPE":
+		return network(&net.OpError{Op: "write", Err: os.NewSyscallError("write", syscall.EPIPE)})
 	case "EOF":
 		return network(io.EOF)
 	case "LOST":
@@ -82,6 +84,7 @@ func TestRetry(t *testing.T) {
 		{"422", "422", 1, false, 0, 0},
 		{"408", "408", 1, false, 0, 0},
 		{"reset", "ECONNRESET ECONNRESET 201", 3, true, 1250 * ms, 1500 * ms},
+		{"closed before we knew", "EPIPE 201", 2, true, 500 * ms, 600 * ms},
 		{"lost", "LOST 201", 2, true, 500 * ms, 600 * ms},
 		{"EOF", "EOF", 1, false, 0, 0},
 		{"DNS", "DNS", 1, false, 0, 0},
