@@ -27,12 +27,14 @@ func (a *Auth) CheckClientCA(context.Context) error {
 // not let it. To find out, it has it review whether system:anonymous may get
 // /readyz, or a token of nobody, whatever the answer is: at most every ten
 // seconds, or every second as long as that fails. Those who ask meanwhile get
-// the last result, and wait for one under way. Without an API server, there is
+// the last result, and wait for one under way, ten seconds at most. As the result
+// is for them too, it does not depend on ctx. Without an API server, there is
 // nothing wrong.
 func (a *Auth) CheckAPIServer(ctx context.Context) error {
 	if a.client == nil {
 		return nil
 	}
+	ctx = context.WithoutCancel(ctx) // the client has its own limit
 	return a.lastReview.check(func() error {
 		if a.memory != nil {
 			_, err := a.client.ReviewAccess(ctx, authz.SubjectAccessReviewSpec{

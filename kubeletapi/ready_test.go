@@ -1,6 +1,7 @@
 package kubeletapi_test
 
 import (
+	"context"
 	"net"
 	"testing"
 	"time"
@@ -54,6 +55,17 @@ func TestCheckAPIServer(t *testing.T) {
 	}
 	if err := new(kubeletapi.Auth).CheckAPIServer(t.Context()); err != nil {
 		t.Errorf("without one: %v", err)
+	}
+}
+
+// Whoever does not wait for the result does not make it a bad one for others.
+func TestCheckAPIServerOfOneWhoLeaves(t *testing.T) {
+	w := newWorld(t).start()
+	gone, leave := context.WithCancel(t.Context())
+	leave()
+	w.auth.CheckAPIServer(gone)
+	if err := w.auth.CheckAPIServer(t.Context()); err != nil {
+		t.Error(err)
 	}
 }
 
