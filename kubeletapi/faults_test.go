@@ -1,6 +1,7 @@
 package kubeletapi
 
 import (
+	"cmp"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
@@ -13,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -50,6 +52,7 @@ func apiFaults() []apiFault {
 		{name: "refused connection", begin: (*faultCell).stop, end: (*faultCell).restart, quick: true, code: "<error>", log: "(connection refused|EOF|connection reset)", down: true},
 		{name: "hang", inject: fault{Hang: make(chan struct{})}, reviews: 1, code: "<error>", log: "context deadline exceeded", down: true},
 		{name: "reset", inject: fault{Break: apiservertest.BreakReset}, reviews: 5, code: "201", log: "(connection reset|EOF)", down: true},
+		{name: "reset stream", inject: fault{Break: apiservertest.BreakStream}, reviews: 1, quick: true, code: "201", log: "stream error", down: true},
 		{name: "close", inject: fault{Break: apiservertest.BreakClose}, reviews: 5, code: "<error>", log: "(connection reset|EOF|http2:)", down: true},
 		{name: "slow bytes", inject: fault{SlowBytes: 200 * time.Millisecond}, reviews: 1, code: "201", log: "context deadline exceeded", down: true},
 		{name: "TLS error", begin: (*faultCell).presentOther, end: (*faultCell).presentOwn, quick: true, code: "<error>", log: "certificate-authority in the kubeconfig"},
@@ -85,7 +88,7 @@ type faultCell struct {
 	*testing.T
 	apiFault
 	resource string // that fails
-	state    string // of the answer when it does: hot, expired, unknown, or stale for expired with --*-stale-if-error
+	state    string // of the answer when it does: hot, expired, unknown, stale for expired with --*-stale-if-error, or busy
 
 	api       *apiservertest.Server
 	elsewhere *httptest.Server // where a redirect leads
@@ -103,6 +106,7 @@ type faultCell struct {
 const (
 	janesToken = "janes-SECRET-token"
 	shortTTL   = time.Second
+	busyTTL    = 8 * time.Second
 )
 
 // prepare brings the cell to where the API server begins to fail.
@@ -128,11 +132,11 @@ func (c *faultCell) prepare(callers *apiservertest.CA, jane tls.Certificate) {
 		AuthenticationTokenWebhook: true, AuthorizationMode: ModeWebhook, EventLogger: c,
 		Logger: slog.New(slog.NewTextHandler(&c.written, nil)),
 	}
-	if c.state == "expired" || c.state == "stale" {
-		cfg.AuthenticationTokenWebhookCacheTTL, cfg.AuthorizationWebhookCacheAuthorizedTTL = shortTTL, time.Minute
-		if c.resource == apiservertest.SubjectAccessReviews {
-			cfg.AuthorizationWebhookCacheAuthorizedTTL = shortTTL
-		}
+	ttl := map[string]time.Duration{"expired": shortTTL, "stale": shortTTL, "busy": busyTTL}[c.state]
+	if c.resource == apiservertest.TokenReviews {
+		cfg.AuthenticationTokenWebhookCacheTTL = ttl
+	} else {
+		cfg.AuthorizationWebhookCacheAuthorizedTTL = ttl
 	}
 	if c.state == "stale" {
 		cfg.AuthenticationStaleIfError, cfg.AuthorizationStaleIfError = time.Hour, time.Hour
@@ -273,10 +277,22 @@ func (c *faultCell) remembered() bool {
 	return ok && d != nil && d.inForce(now)
 }
 
-// check is what the cell is for.
-func (c *faultCell) check() {
-	for c.state != "hot" && c.state != "unknown" && c.remembered() {
+// forget waits for the end of the answer.
+func (c *faultCell) forget() {
+	for c.remembered() {
 		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// nameless reports whether a token is refused, which is remembered.
+func (c *faultCell) nameless() bool {
+	return c.name == "contradictory" && c.resource == apiservertest.TokenReviews
+}
+
+// check is one request while the API server fails, and one after it.
+func (c *faultCell) check() {
+	if c.state != "hot" && c.state != "unknown" {
+		c.forget()
 	}
 	c.fail()
 	before := c.api.Count(c.resource)
@@ -306,17 +322,48 @@ func (c *faultCell) check() {
 	}
 	c.checkTraces(stale)
 
-	nameless := c.name == "contradictory" && c.resource == apiservertest.TokenReviews // is remembered as any refusal
-	if kept := c.state == "hot" || c.heals || stale || nameless; c.remembered() != kept {
+	if kept := c.state == "hot" || c.heals || stale || c.nameless(); c.remembered() != kept {
 		c.Errorf("remembered: %v, want %v", !kept, kept)
 	}
 	c.recover()
-	if !nameless || c.state == "hot" {
+	if !c.nameless() || c.state == "hot" {
 		c.checkRecovery()
 	}
 	if c.misled.Load() > 0 {
 		c.Error("something followed the redirect")
 	}
+}
+
+// busy asks all the time while the API server fails. The answer in force is
+// enough until its end, while it is renewed in vain, and not a moment longer.
+func (c *faultCell) busy() {
+	c.forget()
+	begun := time.Now()
+	code, body, _ := c.ask()
+	certain, last := begun.Add(busyTTL), time.Now().Add(busyTTL) // between these two it ends
+	if code != 200 {
+		c.Fatalf("at first %d %q: %s", code, body, c.written.String())
+	}
+	c.fail()
+	before := c.api.Count(c.resource)
+	for start := time.Now(); start.Before(last); start = time.Now() {
+		code, body, took := c.ask()
+		if code != 200 && start.Add(took).Before(certain) {
+			c.Fatalf("%d %q, %v before the end", code, body, time.Until(certain))
+		}
+		if took > 3*time.Second && certain.Sub(start) > busyTTL/16 {
+			c.Errorf("waited %v for a renewal", took)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	if code, body, _ := c.ask(); (code == 200) != c.heals {
+		c.Errorf("after the end %d %q", code, body)
+	}
+	if sent := c.api.Count(c.resource) - before; sent > 2*c.reviews {
+		c.Errorf("%d reviews, want %d at most", sent, 2*c.reviews)
+	}
+	c.recover()
+	c.checkRecovery()
 }
 
 // checkTraces looks at the log, the metrics and the decision log.
@@ -419,7 +466,7 @@ func faultCells(t *testing.T, states ...string) (cells []*faultCell) {
 	return cells
 }
 
-// run runs f for all cells at once, for most of them only wait.
+// runCells runs f for all cells at once, for most of them only wait.
 func runCells(t *testing.T, cells []*faultCell, f func(*faultCell)) {
 	var running sync.WaitGroup
 	for _, c := range cells {
@@ -436,11 +483,15 @@ func runCells(t *testing.T, cells []*faultCell, f func(*faultCell)) {
 // Nothing that failed is allowed; whoever has an answer notices nothing; and the
 // first request after the API server's return passes.
 func TestAPIServerFails(t *testing.T) {
-	cells := faultCells(t, "hot", "expired", "unknown", "stale")
-	runCells(t, cells, (*faultCell).check)
-	var longest time.Duration
-	for _, c := range cells {
-		longest = max(longest, c.recovery)
-	}
-	t.Logf("%d cells, the longest recovery took %v", len(cells), longest)
+	cells := faultCells(t, "hot", "expired", "unknown", "stale", "busy")
+	runCells(t, cells, func(c *faultCell) {
+		switch {
+		case c.state != "busy":
+			c.check()
+		case !c.nameless(): // which is an answer
+			c.busy()
+		}
+	})
+	slowest := slices.MaxFunc(cells, func(a, b *faultCell) int { return cmp.Compare(a.recovery, b.recovery) })
+	t.Logf("%d cells; the longest recovery, from %s, took %v", len(cells), slowest.name, slowest.recovery)
 }
