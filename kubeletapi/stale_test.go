@@ -14,6 +14,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -23,6 +24,7 @@ import (
 
 	"kubeletauth/authn"
 	"kubeletauth/authz"
+	"kubeletauth/kubeletapi/apiservertest"
 	"kubeletauth/kubeletapi/kubeclient"
 )
 
@@ -222,6 +224,50 @@ func TestNothingStaleByDefault(t *testing.T) {
 		time.Sleep(2*time.Minute + time.Second)
 		if _, err := auth.Check(r); err == nil {
 			t.Error("passed")
+		}
+	})
+}
+
+// A decision may be repeated for longer than the certificate is good for; the
+// certificate may not.
+func TestStaleDecisionEndsWithTheCertificate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ca, err := apiservertest.NewCA("client-ca")
+		if err != nil {
+			t.Fatal(err)
+		}
+		jane, err := ca.Issue(apiservertest.Certificate{CommonName: "jane", NotBefore: time.Now(), NotAfter: time.Now().Add(8 * time.Minute), Usages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		file := filepath.Join(t.TempDir(), "ca.crt")
+		if err := os.WriteFile(file, ca.PEM(), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		api := &moody{}
+		auth, err := New(Config{AuthorizationMode: ModeWebhook, ClientCAFile: file, HostnameOverride: "n1", AccessReviewer: api, AuthorizationStaleIfError: time.Hour})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer auth.Close()
+		r := httptest.NewRequest("GET", "/metrics", nil)
+		r.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{jane.Leaf}}
+		for _, step := range []struct {
+			pass  time.Duration
+			err   error
+			allow bool
+		}{
+			{0, nil, true},
+			{6 * time.Minute, refusedConnection, true},
+			{2*time.Minute - time.Second, refusedConnection, true},
+			{2 * time.Second, refusedConnection, false},
+			{time.Minute, nil, false},
+		} {
+			api.set(func() { api.access = step.err })
+			time.Sleep(step.pass)
+			if _, err := auth.Check(r); (err == nil) != step.allow {
+				t.Errorf("%v later: %v", step.pass, err)
+			}
 		}
 	})
 }
