@@ -17,11 +17,7 @@ import (
 func (c *Client) Version(ctx context.Context) (version string, date time.Time, err error) {
 	ctx, cancel := context.WithTimeout(ctx, c.config.Timeout)
 	defer cancel()
-	s, err := c.session()
-	if err != nil {
-		return "", date, err
-	}
-	cred, err := s.credential(ctx)
+	s, cred, err := c.credential(ctx)
 	if err != nil {
 		return "", date, err
 	}

@@ -209,3 +209,13 @@ func (c *Client) session() (*session, error) {
 	}
 	return c.files.Get(), nil
 }
+
+// credential returns that too, and what to use for a request now.
+func (c *Client) credential(ctx context.Context) (*session, *credential, error) {
+	s, err := c.session()
+	if err != nil {
+		return nil, nil, err
+	}
+	cred, err := s.credential(ctx)
+	return s, cred, err
+}

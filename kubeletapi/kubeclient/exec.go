@@ -79,7 +79,15 @@ func (e *execPlugin) check(p *problems, name string) {
 // (refreshCredsLocked in k8s.io/client-go plugin/pkg/client/auth/exec/exec.go).
 // It has no input. What it writes to its standard error may hold a credential,
 // and goes nowhere.
-func (e *execPlugin) run(ctx context.Context) (*execStatus, error) {
+func (e *execPlugin) run(ctx context.Context) (status *execStatus, err error) {
+	stdout, err := e.output(ctx)
+	if err == nil {
+		status, err = e.parse(stdout)
+	}
+	return status, e.failed(err)
+}
+
+func (e *execPlugin) output(ctx context.Context) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, pluginTimeout)
 	defer cancel()
 	stdout := &boundedBuffer{max: maxStdout}
@@ -97,17 +105,14 @@ func (e *execPlugin) run(ctx context.Context) (*execStatus, error) {
 	case errors.As(err, &exit):
 		err = fmt.Errorf("%w: run it by hand to see what it says, which may hold a credential and is not repeated here", err)
 	}
-	if err != nil {
-		return nil, e.failed(err)
-	}
-	status, err := e.parse(stdout.kept)
-	if err != nil {
-		return nil, e.failed(err)
-	}
-	return status, nil
+	return stdout.kept, err
 }
 
+// failed says whose failure err is, if it is one.
 func (e *execPlugin) failed(err error) error {
+	if err == nil {
+		return nil
+	}
 	text := fmt.Sprintf("credential plugin %q: %s", oneLine(e.Command), oneLine(err.Error()))
 	if e.InstallHint != "" {
 		text += " (" + oneLine(e.InstallHint) + ")"

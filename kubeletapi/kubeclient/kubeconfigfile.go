@@ -59,21 +59,19 @@ func (f kubeconfigFile) addCluster(s *settings, read reload.ReadFunc, name strin
 	}
 	s.to.host, s.to.serverName = s.server.Host, c.TLSServerName
 	s.to.insecure, s.to.disableCompression = c.InsecureSkipTLSVerify, c.DisableCompression
-	if s.to.ca, err = f.item(read, c.CertificateAuthority, c.CertificateAuthorityData); err != nil {
-		return fmt.Errorf("certificate-authority of cluster %q: %w", name, err)
-	}
-	return nil
+	s.to.ca, err = f.item(read, "certificate-authority of cluster", name, c.CertificateAuthority, c.CertificateAuthorityData)
+	return err
 }
 
 func (f kubeconfigFile) addUser(s *settings, read reload.ReadFunc, name string, u *user, c *cluster, previous *settings) (err error) {
 	if err := u.check(name); err != nil {
 		return err
 	}
-	if s.to.certificate, err = f.item(read, u.ClientCertificate, u.ClientCertificateData); err != nil {
-		return fmt.Errorf("client-certificate of user %q: %w", name, err)
+	if s.to.certificate, err = f.item(read, "client-certificate of user", name, u.ClientCertificate, u.ClientCertificateData); err != nil {
+		return err
 	}
-	if s.to.key, err = f.item(read, u.ClientKey, u.ClientKeyData); err != nil {
-		return fmt.Errorf("client-key of user %q: %w", name, err)
+	if s.to.key, err = f.item(read, "client-key of user", name, u.ClientKey, u.ClientKeyData); err != nil {
+		return err
 	}
 	if err := s.readToken(read, f.resolve(u.TokenFile), u.Token, previous); err != nil {
 		return fmt.Errorf("user %q: %w", name, err)
@@ -110,20 +108,19 @@ func (f kubeconfigFile) plugin(said *execPlugin, s *settings, c *cluster) *execP
 }
 
 // item returns the contents of a file or, decoded, the data that stands for it.
-func (f kubeconfigFile) item(read reload.ReadFunc, path, data string) ([]byte, error) {
-	if path != "" {
-		content, err := read(f.resolve(path))
-		if err == nil && len(content) == 0 {
-			err = fmt.Errorf("%s is empty", f.resolve(path))
+func (f kubeconfigFile) item(read reload.ReadFunc, what, whose, path, data string) (content []byte, err error) {
+	switch path = f.resolve(path); {
+	case path != "":
+		if content, err = read(path); err == nil && len(content) == 0 {
+			err = fmt.Errorf("%s is empty", path)
 		}
-		return content, err
+	case data != "":
+		if content, err = base64.StdEncoding.DecodeString(data); err != nil {
+			err = errors.New("its data is not base64")
+		}
 	}
-	if data == "" {
-		return nil, nil
-	}
-	content, err := base64.StdEncoding.DecodeString(data)
 	if err != nil {
-		return nil, errors.New("its data is not base64")
+		return nil, fmt.Errorf("%s %q: %w", what, whose, err)
 	}
 	return content, nil
 }

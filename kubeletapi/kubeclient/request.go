@@ -20,11 +20,7 @@ const maxAnswerBytes = 1 << 20
 // send makes one request, and another if the first was answered with 401 and
 // our credential has changed since.
 func (c *Client) send(ctx context.Context, q *question, version string) ([]byte, error) {
-	s, err := c.session()
-	if err != nil {
-		return nil, err
-	}
-	cred, err := s.credential(ctx)
+	s, cred, err := c.credential(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -33,26 +29,19 @@ func (c *Client) send(ctx context.Context, q *question, version string) ([]byte,
 	if q.renewed || !errors.As(err, &status) || status.Code != http.StatusUnauthorized {
 		return answer, err
 	}
-	s, next, renewErr := c.renew(ctx, s, cred)
-	if renewErr != nil {
-		return answer, fmt.Errorf("%w; there is no other credential: %w", err, renewErr)
+	if s.plugin != nil {
+		s.plugin.drop(cred)
 	}
-	if *next == *cred {
+	s = c.files.Reload()
+	next, renewErr := s.credential(ctx)
+	switch {
+	case renewErr != nil:
+		return answer, fmt.Errorf("%w; there is no other credential: %w", err, renewErr)
+	case *next == *cred:
 		return answer, err
 	}
 	q.renewed = true
 	return c.post(ctx, s, next, q, version)
-}
-
-// renew looks for another credential than the one that was refused, which it
-// may be all the same.
-func (c *Client) renew(ctx context.Context, s *session, refused *credential) (*session, *credential, error) {
-	if s.plugin != nil {
-		s.plugin.drop(refused)
-	}
-	s = c.files.Reload()
-	next, err := s.credential(ctx)
-	return s, next, err
 }
 
 // post sends a question and returns the body of a success.
