@@ -71,7 +71,7 @@ type Config struct {
 type Client struct {
 	config  Config
 	files   *reload.Value[*session]
-	plugins *owner
+	plugins *pluginRuns
 	start   time.Time
 
 	tokens   api
@@ -91,7 +91,7 @@ func newClient(cfg Config, serviceAccount string) (*Client, error) {
 	}
 	c := &Client{
 		config:   cfg,
-		plugins:  newOwner(),
+		plugins:  newPluginRuns(),
 		start:    time.Now(),
 		tokens:   api{kind: "TokenReview", group: "authentication.k8s.io", resource: "tokenreviews"},
 		accesses: api{kind: "SubjectAccessReview", group: "authorization.k8s.io", resource: "subjectaccessreviews"},

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"kubeletauth/kubeletapi/internal/ttlcache"
 )
 
 const (
@@ -21,96 +23,104 @@ const (
 // credential expires, or after the API server refused it. There is one run at a
 // time, which all callers share, and which no caller who goes away ends.
 type plugin struct {
-	exec  execPlugin
-	to    endpoint
-	owner *owner
+	exec execPlugin
+	to   endpoint
+	runs *pluginRuns
 
 	mu       sync.Mutex // guards the rest; not held during a run
 	current  *credential
 	expires  time.Time // of current; zero for never
 	renew    time.Time // when to run ahead of that
 	last     *connection
-	run      *pluginRun
 	failure  error     // of the last run
 	notUntil time.Time // when to run again after it
 	dropped  time.Time // when a credential was last given up
 	retired  bool
 }
 
-// pluginRun is one run of the plugin, and when done is closed, how it ended.
-type pluginRun struct {
-	done chan struct{}
-	cred *credential
-	err  error
+// pluginRuns are those of a client, which ends them.
+type pluginRuns struct {
+	ttlcache.Group[*plugin, *credential]
+	ctx    context.Context
+	cancel context.CancelFunc
+}
+
+func newPluginRuns() *pluginRuns {
+	r := &pluginRuns{}
+	r.Timeout = pluginTimeout
+	r.ctx, r.cancel = context.WithCancel(context.Background())
+	return r
+}
+
+func (r *pluginRuns) closed() bool { return r.ctx.Err() != nil }
+
+// close ends what runs and waits for it.
+func (r *pluginRuns) close() {
+	r.cancel()
+	r.Close()
 }
 
 // credential returns the current one, or waits for a run of the plugin for as
 // long as ctx lets it.
 func (p *plugin) credential(ctx context.Context) (*credential, error) {
-	cred, run, err := p.look(time.Now())
-	if run == nil {
+	cred, due, err := p.look(time.Now())
+	switch {
+	case !due:
 		return cred, err
+	case cred != nil:
+		p.runs.Start(p, p.run)
+		return cred, nil
 	}
-	select {
-	case <-run.done:
-		return run.cred, run.err
-	case <-ctx.Done():
-		return nil, fmt.Errorf("waiting for credential plugin %q: %v", oneLine(p.exec.Command), ctx.Err())
+	cred, err = p.runs.Do(ctx, p, p.run)
+	if err != nil && ctx.Err() != nil {
+		err = fmt.Errorf("waiting for credential plugin %q: %v", oneLine(p.exec.Command), ctx.Err())
 	}
+	return cred, err
 }
 
-// look returns a good credential, a run to wait for, or why there is neither.
-func (p *plugin) look(now time.Time) (*credential, *pluginRun, error) {
+// look returns a good credential, if there is one, or why not, and whether the
+// plugin is to be run.
+func (p *plugin) look(now time.Time) (cred *credential, due bool, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	good := p.current != nil && (p.expires.IsZero() || now.Before(p.expires))
 	ahead := good && !p.expires.IsZero() && !now.Before(p.renew)
-	if (!good || ahead) && p.run == nil && !now.Before(p.notUntil) {
-		p.startLocked()
-	}
+	due = (!good || ahead) && !now.Before(p.notUntil)
 	switch {
 	case good:
-		return p.current, nil, nil
-	case p.run == nil:
-		return nil, nil, p.failure
+		return p.current, due, nil
+	case !due:
+		return nil, false, p.failure
 	}
-	return nil, p.run, nil
+	return nil, true, nil
 }
 
-func (p *plugin) startLocked() {
-	run := &pluginRun{done: make(chan struct{})}
-	started := p.owner.run(func(ctx context.Context) {
-		status, err := p.exec.run(ctx)
-		p.finish(run, status, err)
-	})
-	if !started {
-		p.failure = fmt.Errorf("credential plugin %q: the client is closed", oneLine(p.exec.Command))
-		return
+// run runs the plugin, unless that has just been done.
+func (p *plugin) run(context.Context) (*credential, error) {
+	if cred, due, err := p.look(time.Now()); !due {
+		return cred, err
 	}
-	p.run = run
-}
-
-func (p *plugin) finish(run *pluginRun, status *execStatus, err error) {
+	status, err := p.exec.run(p.runs.ctx)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err == nil {
-		run.cred, err = p.acceptLocked(status, time.Now())
+		err = p.acceptLocked(status, time.Now())
 	}
-	if run.err = err; err != nil {
+	if err != nil {
 		p.failure, p.notUntil = err, time.Now().Add(pluginPause)
+		return nil, err
 	}
-	p.run = nil
-	close(run.done)
+	return p.current, nil
 }
 
 // acceptLocked makes the answer of the plugin the current credential. The
 // connection stays the same unless the certificate changed.
-func (p *plugin) acceptLocked(status *execStatus, now time.Time) (*credential, error) {
+func (p *plugin) acceptLocked(status *execStatus, now time.Time) error {
 	to := p.to
 	to.certificate, to.key = []byte(status.ClientCertificateData), []byte(status.ClientKeyData)
 	connection, err := connect(to, p.last)
 	if err != nil {
-		return nil, p.exec.failed(err)
+		return p.exec.failed(err)
 	}
 	if p.retired {
 		connection.retire()
@@ -125,7 +135,7 @@ func (p *plugin) acceptLocked(status *execStatus, now time.Time) (*credential, e
 		}
 		p.renew = p.expires.Add(-min(renewAhead, p.expires.Sub(now)/10))
 	}
-	return p.current, nil
+	return nil
 }
 
 // drop gives up the credential that the API server refused, unless that was

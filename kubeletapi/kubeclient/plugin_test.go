@@ -236,12 +236,11 @@ func TestPluginRunsOnceForAll(t *testing.T) {
 func TestPluginRunsAheadOfTheEnd(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	p := &plugin{exec: execPlugin{}, owner: newOwner()}
+	p := &plugin{exec: execPlugin{}, runs: newPluginRuns()}
 	now := time.Now()
 	for _, test := range []struct{ life, ahead time.Duration }{{time.Hour, renewAhead}, {50 * time.Second, 5 * time.Second}} {
 		end := now.Add(test.life)
-		_, err := p.acceptLocked(&execStatus{Token: "t", ExpirationTimestamp: &end}, now)
-		must(t, err)
+		must(t, p.acceptLocked(&execStatus{Token: "t", ExpirationTimestamp: &end}, now))
 		if got := p.expires.Sub(p.renew); got != test.ahead {
 			t.Errorf("a life of %v: renewed %v before its end, want %v", test.life, got, test.ahead)
 		}

@@ -65,11 +65,11 @@ func (s *session) retire() {
 type loader struct {
 	settings func(read reload.ReadFunc, previous *settings) (*settings, error)
 	log      *slog.Logger
-	plugins  *owner
+	plugins  *pluginRuns
 	previous *session
 }
 
-func newLoader(cfg Config, serviceAccount string, plugins *owner) (*loader, error) {
+func newLoader(cfg Config, serviceAccount string, plugins *pluginRuns) (*loader, error) {
 	l := &loader{log: cfg.Logger, plugins: plugins}
 	if cfg.InCluster {
 		source, err := newServiceAccount(serviceAccount, cfg.Logger)
@@ -109,7 +109,7 @@ func (l *loader) load(read reload.ReadFunc) (*session, error) {
 func (l *loader) session(now *settings) (*session, error) {
 	s, before := &session{settings: *now}, l.previous
 	if now.exec != nil {
-		s.plugin = &plugin{exec: *now.exec, to: now.to, owner: l.plugins}
+		s.plugin = &plugin{exec: *now.exec, to: now.to, runs: l.plugins}
 	} else {
 		var old *connection
 		if before != nil && before.static != nil {
