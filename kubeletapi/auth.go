@@ -2,7 +2,6 @@ package kubeletapi
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -69,7 +68,7 @@ type Auth struct {
 	insiders   *fair.Gate // for those of attributes that a known user may choose freely
 	metrics    *metrics
 	client     *kubeclient.Client // that New made
-	clientCA   *reload.Value[*x509.CertPool]
+	clientCA   *reload.Value[clientCA]
 	lastReview probe
 }
 
@@ -239,6 +238,7 @@ func (a *Auth) decide(r *http.Request, id *identity, v verb, s subresource, h ti
 	q := asked{about: id.decisions, place: place{v, s}}
 	before := id.decisions.get(q.place)
 	if before != nil && before.fresh(h) {
+		a.metrics.decisionKnown()
 		return before, nil
 	}
 	attributes := a.attributes(id.user, v, s, "") // what is remembered must not depend on the path
@@ -273,6 +273,7 @@ func (a *Auth) decideOwn(r *http.Request, id *identity, attributes *authz.Attrib
 	}
 	before := a.memory.known(&q, h)
 	if before != nil && before.fresh(h) {
+		a.metrics.decisionKnown()
 		return before, nil
 	}
 	return a.memory.decide(r.Context(), q, a.inTurn(r, id, before, *attributes))

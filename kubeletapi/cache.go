@@ -145,9 +145,11 @@ func (c *identities) certificate(r *http.Request, h time.Time) (*identity, error
 func (c *identities) chain(chain []*x509.Certificate, roots *x509.CertPool, now time.Time) (*identity, error) {
 	key := chainKey(chain)
 	if id, ok := c.byCertificate.Get(key, now); ok && id.roots == roots && id.inForce(now) {
+		c.metrics.certificateKnown()
 		return id, nil
 	}
 	if refused, ok := c.refusedChains.Get(key, now); ok && refused.roots == roots {
+		c.metrics.certificateKnown()
 		return nil, refused.err
 	}
 	c.metrics.certificate(chain[0], now)

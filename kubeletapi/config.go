@@ -290,7 +290,7 @@ func (cfg *Config) setIdentities(auth *Auth) error {
 			return fmt.Errorf("--client-ca-file: %w", err)
 		}
 		auth.clientCA = ca
-		ids.roots = func(h time.Time) *x509.CertPool { return ca.GetAt(h.Add(-horizonAhead)) }
+		ids.roots = func(h time.Time) *x509.CertPool { return ca.GetAt(h.Add(-horizonAhead)).roots }
 	}
 	if cfg.AnonymousAuth {
 		user, _, _ := authn.Anonymous{}.AuthenticateRequest(nil)
@@ -298,6 +298,7 @@ func (cfg *Config) setIdentities(auth *Auth) error {
 		ids.anonymousPaths = slices.Clone(cfg.AnonymousAuthPaths)
 	}
 	auth.identities = ids
+	auth.metrics.caches(auth)
 	return nil
 }
 

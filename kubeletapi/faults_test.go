@@ -104,15 +104,15 @@ type faultCell struct {
 }
 
 const (
-	janesToken = "janes-SECRET-token"
-	shortTTL   = time.Second
-	busyTTL    = 8 * time.Second
+	janesSecret = "janes-SECRET-token"
+	shortTTL    = time.Second
+	busyTTL     = 8 * time.Second
 )
 
 // prepare brings the cell to where the API server begins to fail.
 func (c *faultCell) prepare(callers *apiservertest.CA, jane tls.Certificate) {
 	c.api = apiservertest.MustStart(c, apiservertest.Config{})
-	c.api.SetToken(janesToken, authn.UserInfo{Username: "jane"})
+	c.api.SetToken(janesSecret, authn.UserInfo{Username: "jane"})
 	c.api.AllowUser("jane", "get", "metrics")
 	c.elsewhere = httptest.NewTLSServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { c.misled.Add(1) }))
 	c.Cleanup(c.elsewhere.Close)
@@ -159,7 +159,7 @@ func (c *faultCell) start(cfg Config, jane tls.Certificate) {
 	c.handler = c.auth.Handler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "passed") }))
 	c.caller = httptest.NewRequest("GET", "/metrics", nil)
 	if c.resource == apiservertest.TokenReviews {
-		c.caller.Header.Set("Authorization", "Bearer "+janesToken)
+		c.caller.Header.Set("Authorization", "Bearer "+janesSecret)
 	} else {
 		c.caller.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{jane.Leaf}}
 	}
@@ -268,7 +268,7 @@ func (c *faultCell) refusal() (code int, body string) {
 func (c *faultCell) remembered() bool {
 	now := time.Now()
 	if c.resource == apiservertest.TokenReviews {
-		_, _, known := c.auth.identities.remembered(tokenKey(janesToken), now)
+		_, _, known := c.auth.identities.remembered(tokenKey(janesSecret), now)
 		return known
 	}
 	id, ok := c.auth.identities.byCertificate.Get(chainKey(c.caller.TLS.PeerCertificates), now)

@@ -126,6 +126,7 @@ func (m *memory) decide(ctx context.Context, q asked, ask func(context.Context) 
 			return m.review(ctx, &q, ask)
 		})
 	}
+	m.metrics.decisionKnown()
 	if d.allowed && d.renew(now) {
 		m.reviews.Start(q, func(ctx context.Context) (*decision, error) { return m.review(ctx, &q, ask) })
 	}

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"kubeletauth/kubeletapi/internal/fair"
 	"kubeletauth/kubeletapi/internal/prom"
 )
 
@@ -23,12 +24,15 @@ type metrics struct {
 	httpInflight prom.GaugeVec
 	http         [len(httpMethods) + 1][len(httpPaths) + 1]atomic.Pointer[httpSeries]
 
-	tokenHit, tokenMiss           *prom.Counter
+	tokenMiss                     *prom.Counter
 	tokenHitTime, tokenMissTime   *prom.Histogram
 	tokenFetched, tokenFetchError *prom.Counter
 	tokenInFlight, tokenWaiting   *prom.Gauge
 
-	certificateLifetime *prom.Histogram
+	certificateLifetime                 *prom.Histogram
+	certificatesKnown, decisionsKnown   *prom.Counter
+	cached, queueRefused, cacheEvicted  prom.CounterVec
+	reviewsInFlight, queued, expiration prom.GaugeVec
 
 	reviews     map[string]prom.CounterVec // by resource
 	reviewTimes map[string]prom.HistogramVec
@@ -38,6 +42,7 @@ type metrics struct {
 	dropped *prom.Counter
 	stale   map[string]*prom.Counter // by resource
 	reloads prom.CounterVec
+	loaded  prom.GaugeVec
 }
 
 // refusals are the codes of a RefusedError.
@@ -57,7 +62,6 @@ var (
 type httpSeries struct {
 	requests *prom.Counter
 	duration *prom.Histogram
-	inflight *prom.Gauge
 }
 
 func newMetrics() *metrics {
@@ -71,8 +75,9 @@ func newMetrics() *metrics {
 
 	requests := r.Counter("authentication_token_cache_request_total", "Bearer tokens looked up, by whether the answer was known (hit) or the API server had to review the token (miss).", "status")
 	times := r.Histogram("authentication_token_cache_request_duration_seconds", "Time to look a bearer token up, by whether the answer was known.", seconds, "status")
-	m.tokenHit, m.tokenHitTime = requests.With("hit"), times.With("hit")
-	m.tokenMiss, m.tokenMissTime = requests.With("miss"), times.With("miss")
+	m.tokenHitTime, m.tokenMissTime = times.With("hit"), times.With("miss")
+	m.tokenMiss = requests.With("miss")
+	requests.Func(m.tokenHits, "hit")
 	fetches := r.Counter("authentication_token_cache_fetch_total", "Reviews of a bearer token, by whether the token was accepted (ok) or it was refused or the review failed (error).", "status")
 	m.tokenFetched, m.tokenFetchError = fetches.With("ok"), fetches.With("error")
 	active := r.Gauge("authentication_token_cache_active_fetch_count", "Reviews of a bearer token under way (in_flight), and requests that wait for one (blocked).", "status")
@@ -80,6 +85,13 @@ func newMetrics() *metrics {
 
 	lifetimes := []float64{0, 1800, 3600, 7200, 21600, 43200, 86400, 172800, 345600, 604800, 2592000, 7776000, 15552000, 31104000}
 	m.certificateLifetime = r.Histogram("apiserver_client_certificate_expiration_seconds", "Distribution of the remaining lifetime of client certificates, each time one is verified.", lifetimes).With()
+
+	m.cached = r.Counter("kubeletauth_cache_requests_total", "Questions of requests, by whether the answer was remembered (hit), was asked for (miss), or was on its way for another request (joined). A certificate is looked up once for each connection, and nobody is asked: a miss is verified here. Many misses of one kind mean that callers are new, that there are more of them than are remembered (kubeletauth_cache_evicted_total), or that a TTL is short.", "cache", "result")
+	m.cacheEvicted = r.Counter("kubeletauth_cache_evicted_total", "Answers that gave way to others before they expired, as a cache was full: more callers than the README's limits are active.", "cache")
+	m.reviewsInFlight = r.Gauge("kubeletauth_reviews_in_flight", "Reviews that are asked for now, those included that wait for their turn (kubeletauth_review_queue) and renewals. If there are ever more, the API server is slow or cannot be reached.", "resource")
+	m.queued = r.Gauge("kubeletauth_review_queue", "Reviews that are limited, under way (asking) or before their turn (waiting): strangers have shown no good credential, insiders have and choose freely what they ask for (--request-attributes=nonresource). If some always wait, see kubeletauth_review_queue_refused_total.", "queue", "state")
+	m.queueRefused = r.Counter("kubeletauth_review_queue_refused_total", "Reviews that were not asked for, as too many were or as their turn did not come within 5 seconds; the requests got 429. If it is no attack, raise --kube-api-qps.", "queue")
+	m.expiration = r.Gauge("kubeletauth_certificate_expiration_timestamp_seconds", "When the first of the certificates in use expires, in seconds since 1970: of the serving certificate with its intermediates, or of the authorities in the client CA file. Put a new one into the file before; take an authority out that is not used any more.", "certificate")
 
 	for resource, name := range map[string]string{"tokenreviews": "authn", "subjectaccessreviews": "authz"} {
 		m.reviews[resource] = r.Counter("apiserver_delegated_"+name+"_request_total", "Number of HTTP requests to the API server's "+resource+", by status code.", "code")
@@ -95,8 +107,53 @@ func newMetrics() *metrics {
 	}
 	m.dropped = r.Counter("kubeletauth_decision_log_dropped_total", "Requests that are missing in the decision log, as it could not be written fast enough, or at all. --decision-log-mode=blocking makes requests wait instead.").With()
 	m.evicted = r.Counter("kubeletauth_evicted_connections_total", "Connections without a good credential that were closed to make room for others.").With()
+	m.loaded = r.Gauge("kubeletauth_reload_last_success_timestamp_seconds", "When what a file on disk says was taken over last, at the start or after a change, in seconds since 1970.", "file")
 	m.reloads = r.Counter("kubeletauth_reload_total", "Changes of a file on disk that were taken over (ok), or were not because the file cannot be read or used (error). On errors, see the log: the last good content is in force.", "file", "status")
 	return m
+}
+
+// caches has what a remembers, and what it asks, read when it is written.
+func (m *metrics) caches(a *Auth) {
+	ids := a.identities
+	if ids.roots != nil {
+		m.certificatesKnown = m.cached.With("certificates", "hit")
+		m.cached.Func(func() int64 { return int64(m.certificateLifetime.Count()) }, "certificates", "miss")
+		m.cacheEvicted.Func(ids.byCertificate.Evicted, "certificates")
+		m.cacheEvicted.Func(ids.refusedChains.Evicted, "refused-certificates")
+	}
+	if ids.tokens != nil {
+		m.cached.Func(m.tokenHits, "tokens", "hit")
+		m.cached.Func(ids.reviews.Began, "tokens", "miss")
+		m.cached.Func(ids.reviews.Joined, "tokens", "joined")
+		m.cacheEvicted.Func(ids.byToken.Evicted, "tokens")
+		m.cacheEvicted.Func(ids.refusedTokens.Evicted, "refused-tokens")
+		m.reviewsInFlight.Func(func() int64 { return int64(ids.reviews.Len()) }, "tokenreviews")
+	}
+	if memory := a.memory; memory != nil {
+		m.decisionsKnown = m.cached.With("decisions", "hit")
+		m.cached.Func(memory.reviews.Began, "decisions", "miss")
+		m.cached.Func(memory.reviews.Joined, "decisions", "joined")
+		m.cacheEvicted.Func(func() int64 { return ids.byUser.Evicted() + memory.others.Evicted() }, "decisions")
+		m.reviewsInFlight.Func(func() int64 { return int64(memory.reviews.Len()) }, "subjectaccessreviews")
+	}
+	m.queue("strangers", a.strangers)
+	m.queue("insiders", a.insiders)
+	if a.clientCA != nil {
+		m.expires("client-ca", func() time.Time { return a.clientCA.Get().expires })
+	}
+}
+
+func (m *metrics) queue(name string, gate *fair.Gate) {
+	m.queueRefused.Func(gate.Refused, name)
+	m.queued.Func(func() int64 { asking, _ := gate.Len(); return int64(asking) }, name, "asking")
+	m.queued.Func(func() int64 { _, waiting := gate.Len(); return int64(waiting) }, name, "waiting")
+}
+
+// expires has the end of a certificate read when it is written.
+func (m *metrics) expires(certificate string, end func() time.Time) {
+	if m != nil {
+		m.expiration.Func(func() int64 { return end().Unix() }, certificate)
+	}
 }
 
 func (m *metrics) write(w io.Writer) error {
@@ -119,13 +176,11 @@ func (m *metrics) serve(r *http.Request) served {
 	}
 	s := m.httpSeries(r.Method, r.URL.Path)
 	s.requests.Inc()
-	s.inflight.Add(1)
 	return served{s, time.Now()}
 }
 
 func (s served) done() {
 	if s.series != nil {
-		s.series.inflight.Add(-1)
 		s.series.duration.Observe(time.Since(s.start).Seconds())
 	}
 }
@@ -141,8 +196,16 @@ func (m *metrics) httpSeries(method, path string) *httpSeries {
 	case "exec", "attach", "debug": // not portForward, as in the kubelet
 		labels[3] = "true"
 	}
-	place.CompareAndSwap(nil, &httpSeries{m.httpRequests.With(labels...), m.httpDuration.With(labels...), m.httpInflight.With(labels...)})
+	s := &httpSeries{m.httpRequests.With(labels...), m.httpDuration.With(labels...)}
+	m.httpInflight.Func(s.inflight, labels...)
+	place.CompareAndSwap(nil, s)
 	return place.Load()
+}
+
+// inflight looks at those that have ended first, as they have begun too.
+func (s *httpSeries) inflight() int64 {
+	ended := s.duration.Count()
+	return int64(s.requests.Value() - ended)
 }
 
 func indexOrOther(list []string, s string) int {
@@ -166,10 +229,11 @@ func rootPath(path string) string {
 // tokenKnown counts a token whose answer was known. That takes no time.
 func (m *metrics) tokenKnown() {
 	if m != nil {
-		m.tokenHit.Inc()
 		m.tokenHitTime.Observe(0)
 	}
 }
+
+func (m *metrics) tokenHits() int64 { return int64(m.tokenHitTime.Count()) }
 
 func (m *metrics) tokenAsked(d time.Duration) {
 	if m != nil {
@@ -201,6 +265,18 @@ func (m *metrics) tokenFetch() func(error) {
 		} else {
 			m.tokenFetched.Inc()
 		}
+	}
+}
+
+func (m *metrics) certificateKnown() {
+	if m != nil {
+		m.certificatesKnown.Inc()
+	}
+}
+
+func (m *metrics) decisionKnown() {
+	if m != nil {
+		m.decisionsKnown.Inc()
 	}
 }
 
@@ -240,21 +316,28 @@ func (m *metrics) evict() {
 	}
 }
 
-// watch begins the counts of a file at zero.
+// watch begins the counts of a file that was just read, or is about to be, at zero.
 func (m *metrics) watch(file string) {
 	if m != nil {
 		m.reloads.With(file, "ok")
 		m.reloads.With(file, "error")
+		m.load(file)
 	}
+}
+
+func (m *metrics) load(file string) {
+	now := time.Now().Unix()
+	m.loaded.Func(func() int64 { return now }, file)
 }
 
 func (m *metrics) reload(file string, err error) {
 	if m == nil {
 		return
 	}
-	status := "ok"
-	if err != nil {
-		status = "error"
+	status := "error"
+	if err == nil {
+		status = "ok"
+		m.load(file)
 	}
 	m.reloads.With(file, status).Inc()
 }

@@ -128,14 +128,15 @@ func (s *Server) httpServer() (*http.Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	config.GetCertificate, err = s.Config.servingCertificate(name, s.Config.reportReload(auth.metrics, "tls-cert-file"))
+	config.GetCertificate, err = s.Config.servingCertificate(name, auth.metrics)
 	if err != nil {
 		return nil, err
 	}
 	s.certificate.Store(&config.GetCertificate)
+	auth.metrics.expires("serving", func() time.Time { return chainEnd(config.GetCertificate) })
 	var roots func() *x509.CertPool
 	if auth.clientCA != nil {
-		roots = auth.clientCA.Get
+		roots = func() *x509.CertPool { return auth.clientCA.Get().roots }
 	}
 	handler := s.Handler
 	if handler == nil {

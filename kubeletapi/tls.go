@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"kubeletauth/kubeletapi/internal/reload"
 	"kubeletauth/kubeletapi/internal/selfsigned"
@@ -90,31 +91,36 @@ func curvePreferences(numbers []int) ([]tls.CurveID, error) {
 
 // newClientCA reads a bundle of certificate authorities and keeps it up to date
 // (DynamicFileCAContent of k8s.io/apiserver pkg/server/dynamiccertificates).
-func newClientCA(path string, report func(error)) (*reload.Value[*x509.CertPool], error) {
+func newClientCA(path string, report func(error)) (*reload.Value[clientCA], error) {
 	name := fmt.Sprintf("%q", "client-ca-bundle::"+path)
-	return reload.New(func(read reload.ReadFunc) (*x509.CertPool, error) {
+	return reload.New(func(read reload.ReadFunc) (ca clientCA, err error) {
 		content, err := read(path)
 		if err != nil {
-			return nil, err
+			return ca, err
 		}
 		if len(content) == 0 {
-			return nil, fmt.Errorf("missing content for CA bundle %s: the file is empty", name)
+			return ca, fmt.Errorf("missing content for CA bundle %s: the file is empty", name)
 		}
-		pool, err := parseBundle(content)
-		if err != nil {
-			return nil, fmt.Errorf("error loading CA bundle for %s: %w", name, err)
+		if ca, err = parseBundle(content); err != nil {
+			return ca, fmt.Errorf("error loading CA bundle for %s: %w", name, err)
 		}
-		return pool, nil
+		return ca, nil
 	}, report)
 }
 
 const beginCertificate = "-----BEGIN CERTIFICATE-----"
 
+// clientCA is a bundle of authorities, and when the first of them expires.
+type clientCA struct {
+	roots   *x509.CertPool
+	expires time.Time
+}
+
 // parseBundle is ParseCertsPEM of k8s.io/client-go util/cert: blocks of another
 // type, or with headers, do not count. A bundle that ends within a certificate is
 // refused, for it is still being written; one that ends between two is taken.
-func parseBundle(content []byte) (*x509.CertPool, error) {
-	pool, found := x509.NewCertPool(), false
+func parseBundle(content []byte) (clientCA, error) {
+	ca, found := clientCA{roots: x509.NewCertPool()}, false
 	for {
 		var block *pem.Block
 		if block, content = pem.Decode(content); block == nil {
@@ -125,19 +131,22 @@ func parseBundle(content []byte) (*x509.CertPool, error) {
 		}
 		certificate, err := x509.ParseCertificate(block.Bytes)
 		if err != nil {
-			return nil, err
+			return clientCA{}, err
 		}
-		pool.AddCert(certificate)
+		ca.roots.AddCert(certificate)
+		if !found || certificate.NotAfter.Before(ca.expires) {
+			ca.expires = certificate.NotAfter
+		}
 		found = true
 	}
 	last := content[bytes.LastIndexByte(content, '\n')+1:]
 	if bytes.Contains(content, []byte(beginCertificate)) || len(last) > 0 && strings.HasPrefix(beginCertificate, string(last)) {
-		return nil, errors.New("its last certificate is cut off")
+		return clientCA{}, errors.New("its last certificate is cut off")
 	}
 	if !found {
-		return nil, errors.New("data does not contain any valid RSA or ECDSA certificates (want PEM with CERTIFICATE blocks)")
+		return clientCA{}, errors.New("data does not contain any valid RSA or ECDSA certificates (want PEM with CERTIFICATE blocks)")
 	}
-	return pool, nil
+	return ca, nil
 }
 
 // perConnection returns what a listener needs of config, whose settings come
@@ -185,7 +194,7 @@ func speaksHTTP2(suites []uint16) bool {
 }
 
 // servingCertificate returns the source of the serving certificate.
-func (cfg *Config) servingCertificate(name string, report func(error)) (func(*tls.ClientHelloInfo) (*tls.Certificate, error), error) {
+func (cfg *Config) servingCertificate(name string, m *metrics) (func(*tls.ClientHelloInfo) (*tls.Certificate, error), error) {
 	if cfg.TLSCertFile == "" && cfg.TLSPrivateKeyFile == "" {
 		made := &selfsigned.Certificate{Host: name, Dir: cfg.CertDir, Logger: cfg.logger()}
 		if _, err := made.Get(nil); err != nil {
@@ -198,7 +207,7 @@ func (cfg *Config) servingCertificate(name string, report func(error)) (func(*tl
 	}
 	pair, err := reload.New(func(read reload.ReadFunc) (*tls.Certificate, error) {
 		return readPair(read, cfg.TLSCertFile, cfg.TLSPrivateKeyFile)
-	}, report)
+	}, cfg.reportReload(m, "tls-cert-file"))
 	if err != nil {
 		return nil, fmt.Errorf("--tls-cert-file, --tls-private-key-file: %w", err)
 	}
@@ -219,4 +228,18 @@ func readPair(read reload.ReadFunc, certFile, keyFile string) (*tls.Certificate,
 		return nil, fmt.Errorf("%s and %s: %w", certFile, keyFile, err)
 	}
 	return &pair, nil
+}
+
+// chainEnd is when the first certificate of a serving chain expires.
+func chainEnd(get func(*tls.ClientHelloInfo) (*tls.Certificate, error)) (end time.Time) {
+	pair, err := get(nil)
+	if err != nil { // none could ever be made
+		return end
+	}
+	for _, der := range pair.Certificate {
+		if c, err := x509.ParseCertificate(der); err == nil && (end.IsZero() || c.NotAfter.Before(end)) {
+			end = c.NotAfter
+		}
+	}
+	return end
 }

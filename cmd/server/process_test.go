@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -63,6 +64,34 @@ func TestSignals(t *testing.T) {
 		}
 	}
 
+}
+
+// The program of the Dockerfile serves on an empty file system, as the user that
+// the image names.
+func TestImage(t *testing.T) {
+	if runtime.GOOS != "linux" || os.Getuid() != 0 {
+		t.Skip("only root on Linux can run a program on an empty file system")
+	}
+	root := t.TempDir()
+	if err := os.Rename(buildAsImage(t), filepath.Join(root, "kubeletauth")); err != nil {
+		t.Fatal(err)
+	}
+	server := exec.Command("/kubeletauth", "--anonymous-auth=false", "--port="+strconv.Itoa(freePort(t)), "--healthz-port=0")
+	server.SysProcAttr = &syscall.SysProcAttr{Chroot: root, Credential: &syscall.Credential{Uid: 65532, Gid: 65532}}
+	server.Dir = "/"
+	stderr, err := server.StderrPipe()
+	if err == nil {
+		err = server.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Process.Kill()
+	waitFor(t, stderr, "msg=Serving")
+	server.Process.Signal(syscall.SIGTERM)
+	if err := server.Wait(); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestSecondSignal(t *testing.T) {

@@ -27,11 +27,12 @@ type Gate struct {
 	Waiting    int           // who may wait; whoever comes last in line is turned away
 	Patience   time.Duration // how long
 
-	mu     sync.Mutex
-	inside int
-	line   []*caller // in the order in which they came
-	hosts  map[string]*Record
-	timer  *time.Timer // until the bucket has a token again
+	mu      sync.Mutex
+	inside  int
+	line    []*caller // in the order in which they came
+	hosts   map[string]*Record
+	refused int64
+	timer   *time.Timer // until the bucket has a token again
 }
 
 // Source is where a caller comes from. Connection is nil if that is not known.
@@ -103,6 +104,9 @@ func (g *Gate) Enter(ctx context.Context, from Source) (leave func(Outcome), err
 		g.line = slices.DeleteFunc(g.line, func(other *caller) bool { return other == c })
 		if err == nil {
 			err = ErrBusy
+		}
+		if err == ErrBusy {
+			g.refused++
 		}
 		return nil, err
 	}
@@ -212,4 +216,11 @@ func (g *Gate) Len() (inside, waiting int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.inside, len(g.line)
+}
+
+// Refused counts those who were turned away.
+func (g *Gate) Refused() int64 {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.refused
 }

@@ -47,6 +47,10 @@ func (r *Registry) Counter(name, help string, labels ...string) CounterVec {
 // With returns the counter for these label values, in the order of the labels.
 func (v CounterVec) With(values ...string) *Counter { return v.family.with(values).(*Counter) }
 
+// Func has a counter read each time it is written: from a function that is safe
+// for concurrent use and never returns less than before.
+func (v CounterVec) Func(read func() int64, values ...string) { v.family.put(reading(read), values) }
+
 // Counter is one count.
 type Counter struct{ n atomic.Uint64 }
 
@@ -71,6 +75,17 @@ func (r *Registry) Gauge(name, help string, labels ...string) GaugeVec {
 
 // With returns the gauge for these label values, in the order of the labels.
 func (v GaugeVec) With(values ...string) *Gauge { return v.family.with(values).(*Gauge) }
+
+// Func has a gauge read each time it is written, from a function that is safe for
+// concurrent use.
+func (v GaugeVec) Func(read func() int64, values ...string) { v.family.put(reading(read), values) }
+
+// reading is a series that keeps nothing itself.
+type reading func() int64
+
+func (r reading) write(w *bytes.Buffer, name, labels string) {
+	fmt.Fprintf(w, "%s%s %d\n", name, braced(labels), r())
+}
 
 // Gauge is one value that goes up and down.
 type Gauge struct{ n atomic.Int64 }
@@ -122,6 +137,14 @@ func (h *Histogram) Observe(v float64) {
 	}
 }
 
+// Count returns how many observations there were so far.
+func (h *Histogram) Count() (n uint64) {
+	for i := range h.counts {
+		n += h.counts[i].Load()
+	}
+	return n
+}
+
 func (h *Histogram) write(w *bytes.Buffer, name, labels string) {
 	var count uint64
 	comma := ""
@@ -149,11 +172,15 @@ func (r *Registry) add(name, help, kind string, labels []string, make func() sam
 	return f
 }
 
-// with panics if there are not as many values as labels.
+// put sets what a combination of label values is written by.
+func (f *family) put(s sample, values []string) {
+	pairs := f.pairs(values)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.series[pairs] = s
+}
+
 func (f *family) with(values []string) sample {
-	if len(values) != len(f.labels) {
-		panic(fmt.Sprintf("metric %s has %d labels, not %d", f.name, len(f.labels), len(values)))
-	}
 	pairs := f.pairs(values)
 	f.mu.RLock()
 	s := f.series[pairs]
@@ -169,7 +196,11 @@ func (f *family) with(values []string) sample {
 	return f.series[pairs]
 }
 
+// pairs panics if there are not as many values as labels.
 func (f *family) pairs(values []string) string {
+	if len(values) != len(f.labels) {
+		panic(fmt.Sprintf("metric %s has %d labels, not %d", f.name, len(f.labels), len(values)))
+	}
 	var b strings.Builder
 	for i, value := range values {
 		if i > 0 {

@@ -17,6 +17,12 @@ func TestWriteTo(t *testing.T) {
 	r.Counter("idle_total", "Never shown without a value.", "x")
 	r.Counter("plain_total", "Shown from the start.")
 	r.Gauge("level", "Goes down too.").With().Add(-3)
+	depth := int64(7)
+	depths := r.Gauge("depth", "Read when written.", "side")
+	depths.Func(func() int64 { depth--; return depth }, "left")
+	depths.Func(func() int64 { return 1 }, "right")
+	depths.Func(func() int64 { return -1 }, "right")
+	r.Counter("read_total", "").Func(func() int64 { return 3 })
 	h := r.Histogram("seconds", "Time.", []float64{0.5, 1}, "code")
 	for _, v := range []float64{0.25, 0.5, 0.75, 4} {
 		h.With("200").Observe(v)
@@ -31,6 +37,13 @@ plain_total 0
 # HELP level Goes down too.
 # TYPE level gauge
 level -3
+# HELP depth Read when written.
+# TYPE depth gauge
+depth{side="left"} 6
+depth{side="right"} -1
+# HELP read_total 
+# TYPE read_total counter
+read_total 3
 # HELP seconds Time.
 # TYPE seconds histogram
 seconds_bucket{code="200",le="0.5"} 2
@@ -45,6 +58,9 @@ seconds_count{code="200"} 4
 	}
 	if diff := cmp.Diff(want, got.String()); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
+	}
+	if n := h.With("200").Count(); n != 4 {
+		t.Errorf("%d observations", n)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -15,12 +16,13 @@ type Group[K comparable, V any] struct {
 	// Timeout bounds one flight; it does not depend on any caller's.
 	Timeout time.Duration
 
-	mu      sync.Mutex
-	flights map[K]*flight[V]
-	ctx     context.Context // of all flights; nil until the first
-	end     context.CancelFunc
-	closed  bool
-	running sync.WaitGroup
+	mu            sync.Mutex
+	flights       map[K]*flight[V]
+	ctx           context.Context // of all flights; nil until the first
+	end           context.CancelFunc
+	closed        bool
+	running       sync.WaitGroup
+	began, joined atomic.Int64 // by callers of Do
 }
 
 type flight[V any] struct {
@@ -36,7 +38,12 @@ type flight[V any] struct {
 // between the caller's own look and this call, ask should look once more
 // before it asks, and should have stored the answer when it returns.
 func (g *Group[K, V]) Do(ctx context.Context, key K, ask func(ctx context.Context) (V, error)) (V, error) {
-	f := g.flight(key, ask)
+	f, began := g.flight(key, ask)
+	if began {
+		g.began.Add(1)
+	} else {
+		g.joined.Add(1)
+	}
 	late := time.NewTimer(g.Timeout + time.Second)
 	defer late.Stop()
 	select {
@@ -52,19 +59,21 @@ func (g *Group[K, V]) Do(ctx context.Context, key K, ask func(ctx context.Contex
 }
 
 // Start lets a flight begin, unless one is under way, and does not wait for it.
-func (g *Group[K, V]) Start(key K, ask func(ctx context.Context) (V, error)) { g.flight(key, ask) }
+func (g *Group[K, V]) Start(key K, ask func(ctx context.Context) (V, error)) {
+	g.flight(key, ask)
+}
 
-func (g *Group[K, V]) flight(key K, ask func(ctx context.Context) (V, error)) *flight[V] {
+func (g *Group[K, V]) flight(key K, ask func(ctx context.Context) (V, error)) (f *flight[V], began bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if f := g.flights[key]; f != nil {
-		return f
+		return f, false
 	}
-	f := &flight[V]{done: make(chan struct{}), err: errors.New("failed unexpectedly")} // unless ask returns
+	f = &flight[V]{done: make(chan struct{}), err: errors.New("failed unexpectedly")} // unless ask returns
 	if g.closed {
 		f.err = errors.New("shutting down")
 		close(f.done)
-		return f
+		return f, true
 	}
 	if g.flights == nil {
 		g.flights = map[K]*flight[V]{}
@@ -73,7 +82,7 @@ func (g *Group[K, V]) flight(key K, ask func(ctx context.Context) (V, error)) *f
 	g.flights[key] = f
 	ctx := g.ctx
 	g.running.Go(func() { g.fly(ctx, key, f, ask) })
-	return f
+	return f, true
 }
 
 func (g *Group[K, V]) fly(ctx context.Context, key K, f *flight[V], ask func(ctx context.Context) (V, error)) {
@@ -97,6 +106,12 @@ func (g *Group[K, V]) Len() int {
 	defer g.mu.Unlock()
 	return len(g.flights)
 }
+
+// Began counts the calls of Do that asked, or were turned away after Close.
+func (g *Group[K, V]) Began() int64 { return g.began.Load() }
+
+// Joined counts the calls of Do that waited for a flight under way.
+func (g *Group[K, V]) Joined() int64 { return g.joined.Load() }
 
 // Close lets no more flights start, ends those under way, and waits for them.
 func (g *Group[K, V]) Close() {

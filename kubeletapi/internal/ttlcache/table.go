@@ -21,8 +21,9 @@ const ways = 8
 // is safe for concurrent use. Make one with [NewTable]; a nil *Table remembers
 // nothing.
 type Table[V any] struct {
-	mu   sync.Mutex               // held to store, not to load
-	sets []atomic.Pointer[set[V]] // a power of two; nil until something is in it
+	mu      sync.Mutex               // held to store, not to load
+	sets    []atomic.Pointer[set[V]] // a power of two; nil until something is in it
+	evicted atomic.Int64
 }
 
 type set[V any] [ways]atomic.Pointer[Entry[V]]
@@ -93,7 +94,19 @@ func (t *Table[V]) Put(e *Entry[V], now time.Time, ttl time.Duration) {
 		s = new(set[V])
 		place.Store(s)
 	}
-	s.way(e.Key).Store(e)
+	way := s.way(e.Key)
+	if old := way.Load(); old != nil && old.Key != e.Key && Instant(old.expires.Load()).Left(now) > 0 {
+		t.evicted.Add(1)
+	}
+	way.Store(e)
+}
+
+// Evicted counts the values that gave way before they expired.
+func (t *Table[V]) Evicted() int64 {
+	if t == nil {
+		return 0
+	}
+	return t.evicted.Load()
 }
 
 // way returns where key belongs: where it is, else a free place, else the place

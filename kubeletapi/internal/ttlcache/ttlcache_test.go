@@ -86,13 +86,19 @@ func TestTableIsBoundedAndDropsTheOldest(t *testing.T) {
 	for i := range 9 {
 		table.Put(entry(key(i), i), now, time.Duration(i+1)*time.Minute)
 	}
-	if _, ok := table.Get(key(0), now); ok || table.Len() != 8 {
-		t.Errorf("the entry that expires first is still there, among %d", table.Len())
+	if _, ok := table.Get(key(0), now); ok || table.Len() != 8 || table.Evicted() != 1 {
+		t.Errorf("the entry that expires first is still there, among %d, after %d gave way", table.Len(), table.Evicted())
 	}
 	for i := 1; i < 9; i++ {
 		if v, ok := table.Get(key(i), now); !ok || *v != i {
 			t.Errorf("key %d: got %v, %v", i, v, ok)
 		}
+	}
+	later := now.Add(3 * time.Minute) // two have expired, and make room
+	table.Put(entry(key(9), 9), later, time.Hour)
+	table.Put(entry(key(9), 9), later, time.Hour)
+	if table.Evicted() != 1 {
+		t.Errorf("%d gave way, of which one had not expired", table.Evicted())
 	}
 	big := NewTable[int](100)
 	for i := range 10_000 {
@@ -192,6 +198,10 @@ func TestGroupAsksOnce(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		if asked.Load() != 1 || g2.Len() != 0 {
 			t.Errorf("asked %d times, %d flights left", asked.Load(), g2.Len())
+		}
+		g2.Start(8, func(context.Context) (string, error) { return "", nil })
+		if g2.Began() != 1 || g2.Joined() != 99 {
+			t.Errorf("%d began and %d joined, of 100", g2.Began(), g2.Joined())
 		}
 	})
 }
