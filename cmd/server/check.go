@@ -4,16 +4,13 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"kubeletauth/authn"
@@ -47,6 +44,7 @@ const mostSkew = 10 * time.Second
 
 // report is the answer of server check.
 type report struct {
+	q      *inquiry
 	OK     bool            `json:"ok"` // nothing failed
 	Checks []finding       `json:"checks"`
 	Caller *authn.UserInfo `json:"caller,omitempty"`
@@ -62,49 +60,35 @@ type finding struct {
 }
 
 func checkCommand(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	q := newInquiry("check")
-	q.flags.StringVar(&q.apiServerUser, "apiserver-user", "", "user that the API server is to this server, who needs to be allowed everything; --group is of this user if there is no --user")
-	if _, err := q.parse(args, 0); err != nil {
-		return q.end(err, checkHelp, stdout, stderr)
-	}
-	ctx, cancel := context.WithTimeout(ctx, askingTime)
-	defer cancel()
-	r := &report{OK: true}
-	r.check(ctx, q)
-	return q.print(r, r.OK, stdout, stderr)
+	r := &report{q: &inquiry{name: "check", help: checkHelp}, OK: true}
+	return r.q.run(ctx, func(ctx context.Context) (answer, error) {
+		_, err := r.q.parse(args, 0)
+		if err == nil {
+			r.check(ctx)
+		}
+		return r, err
+	}, stdout, stderr)
 }
 
-func (r *report) check(ctx context.Context, q *inquiry) {
-	var log bytes.Buffer
-	client, err := q.client(slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelWarn})))
-	reached := err == nil
-	r.add("kubeconfig", statusFailed, err, "")
+func (r *report) good() bool { return r.OK }
+
+func (r *report) check(ctx context.Context) {
+	client, reached := r.kubeconfig(ctx)
 	defer client.Close()
-	switch {
-	case !reached:
-	case client.Server() == "" && (q.Kubeconfig != "" || q.InCluster):
-		r.note("kubeconfig", statusWarning, "is not used: bearer tokens are off, and the authorization mode is AlwaysAllow", "--authentication-token-webhook and --authorization-mode=Webhook use it")
-	case client.Server() != "":
-		r.note("kubeconfig", statusOK, client.Server(), "")
-		for line := range strings.Lines(log.String()) {
-			_, text, _ := strings.Cut(strings.TrimSpace(line), "msg=")
-			r.note("kubeconfig", statusWarning, text, "")
+	r.openings()
+	auth, err := r.q.auth(client)
+	if err != nil { // by the client CA, if not by the host's name: the rest of the checks does without
+		r.fail("configuration", err, "")
+		r.q.ClientCAFile = ""
+		if auth, err = r.q.auth(client); err != nil {
+			return
 		}
-		if reached = r.apiServer(ctx, client); reached {
-			r.reviews(ctx, q, client)
-		}
-	}
-	r.openings(q)
-	auth, err := q.auth(client)
-	r.add("configuration", statusFailed, err, "")
-	if err != nil {
-		return
 	}
 	defer auth.Close()
-	r.files(q, auth.NodeName)
+	r.files(auth.NodeName)
 	if reached {
-		r.apiServerUser(ctx, q, auth)
-		r.caller(ctx, q, auth)
+		r.apiServerUser(ctx, auth)
+		r.caller(ctx, auth)
 	}
 }
 
@@ -113,34 +97,54 @@ func (r *report) note(check, status, message, hint string) {
 	r.OK = r.OK && status != statusFailed
 }
 
-// add notes an error, if it is one.
-func (r *report) add(check, status string, err error, hint string) {
+// fail notes an error, if it is one.
+func (r *report) fail(check string, err error, hint string) {
 	if err != nil {
-		r.note(check, status, err.Error(), hint)
+		r.note(check, statusFailed, err.Error(), hint)
 	}
+}
+
+// kubeconfig returns the server's client, and reports whether those can be asked
+// who decide.
+func (r *report) kubeconfig(ctx context.Context) (client *kubeclient.Client, reached bool) {
+	var log bytes.Buffer
+	client, err := r.q.client(slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelWarn})))
+	r.fail("kubeconfig", err, "")
+	if client.Server() == "" {
+		if err == nil && (r.q.Kubeconfig != "" || r.q.InCluster) {
+			r.note("kubeconfig", statusWarning, "is not used: bearer tokens are off, and the authorization mode is AlwaysAllow", "--authentication-token-webhook and --authorization-mode=Webhook use it")
+		}
+		return client, err == nil
+	}
+	r.note("kubeconfig", statusOK, client.Server(), "")
+	for line := range strings.Lines(log.String()) {
+		_, text, _ := strings.Cut(strings.TrimSpace(line), "msg=")
+		r.note("kubeconfig", statusWarning, text, "")
+	}
+	if reached = r.apiServer(ctx, client); reached {
+		r.reviews(ctx, client)
+	}
+	return client, reached
 }
 
 // apiServer reports whether there is an API server to ask.
 func (r *report) apiServer(ctx context.Context, client *kubeclient.Client) (reached bool) {
 	start := time.Now()
 	version, date, err := client.Version(ctx)
-	middle := start.Add(time.Since(start) / 2)
+	skew := date.Add(500 * time.Millisecond).Sub(start.Add(time.Since(start) / 2)).Round(time.Second) // the date has no fractions
 	switch {
 	case err != nil && date.IsZero():
-		r.add("API server", statusFailed, err, "")
+		r.fail("API server", err, "")
 		return false
 	case err != nil: // which may be for others only
-		r.add("API server", statusWarning, err, "")
+		r.note("API server", statusWarning, err.Error(), "")
 	default:
 		r.note("API server", statusOK, version, "")
 	}
-	skew := date.Add(500 * time.Millisecond).Sub(middle).Round(time.Second) // the date has no fractions
 	switch {
 	case date.IsZero():
-	case skew > mostSkew:
-		r.note("clock", statusWarning, "this machine is "+skew.String()+" behind the API server", "set the clock: certificates and tokens count from a time to a time")
-	case skew < -mostSkew:
-		r.note("clock", statusWarning, "this machine is "+(-skew).String()+" ahead of the API server", "set the clock: certificates and tokens count from a time to a time")
+	case skew.Abs() > mostSkew:
+		r.note("clock", statusWarning, "this machine is "+skew.Abs().String()+either(skew > 0, " behind", " ahead of")+" the API server", "set the clock: certificates and tokens count from a time to a time")
 	default:
 		r.note("clock", statusOK, "within "+mostSkew.String()+" of the API server's", "")
 	}
@@ -148,12 +152,12 @@ func (r *report) apiServer(ctx context.Context, client *kubeclient.Client) (reac
 }
 
 // reviews asks for a review of each kind that the server asks for.
-func (r *report) reviews(ctx context.Context, q *inquiry, client *kubeclient.Client) {
-	if q.AuthenticationTokenWebhook {
+func (r *report) reviews(ctx context.Context, client *kubeclient.Client) {
+	if r.q.AuthenticationTokenWebhook {
 		_, err := client.ReviewToken(ctx, authn.TokenReviewSpec{Token: "of-nobody"})
 		r.review("token reviews", err)
 	}
-	if q.AuthorizationMode == kubeletapi.ModeWebhook {
+	if r.q.AuthorizationMode == kubeletapi.ModeWebhook {
 		_, err := client.ReviewAccess(ctx, authz.SubjectAccessReviewSpec{
 			User: authn.UserAnonymous, Groups: []string{authn.GroupUnauthenticated},
 			NonResourceAttributes: &authz.NonResourceAttributes{Path: "/readyz", Verb: "get"},
@@ -173,7 +177,7 @@ func (r *report) review(check string, err error) {
 	case status != nil && status.Code == http.StatusUnauthorized:
 		hint = "the API server does not accept the credential in the kubeconfig: has it expired?"
 	}
-	r.add(check, statusFailed, err, hint)
+	r.fail(check, err, hint)
 }
 
 // delegator is the binding that is missing, for the user whom kube-apiserver
@@ -191,38 +195,33 @@ func delegator(refusal string) string {
 	case authn.UserAnonymous:
 		return "the kubeconfig has no credential: give it one"
 	}
-	return "grant it, with kubectl apply -f -:\n\n" + printable(binding(named("kubeletauth:auth-delegator", user), "system:auth-delegator", subjectOf(user)))
+	return "grant it, with kubectl apply -f -:\n\n" + printable(binding(nameFor("kubeletauth:auth-delegator", user, "", ""), "system:auth-delegator", subjectOf(user)))
 }
 
 // openings looks for what is open that should not be, and for what lets nobody in.
-func (r *report) openings(q *inquiry) {
-	const check, everything, hint = "access", "allowed everything: the authorization mode is AlwaysAllow", "--authorization-mode=Webhook has the API server decide"
-	all := q.AuthorizationMode == kubeletapi.ModeAlwaysAllow
+func (r *report) openings() {
+	const check, everything, decide, keepOut = "access", "allowed everything: the authorization mode is AlwaysAllow", "--authorization-mode=Webhook has the API server decide", "; --anonymous-auth=false keeps strangers out"
+	here := net.ParseIP(r.q.Address).IsLoopback()
 	switch {
-	case !q.AnonymousAuth && q.ClientCAFile == "" && !q.AuthenticationTokenWebhook:
+	case !r.q.AnonymousAuth && r.q.ClientCAFile == "" && !r.q.AuthenticationTokenWebhook:
 		r.note(check, statusFailed, "nobody can get in: anonymous requests, client certificates and bearer tokens are all off", "set --client-ca-file or --authentication-token-webhook")
-	case all && q.AnonymousAuth && net.ParseIP(q.Address).IsLoopback():
-		r.note(check, statusWarning, "everyone on this machine is "+everything+" and anonymous requests are on", hint+"; --anonymous-auth=false keeps strangers out")
-	case all && q.AnonymousAuth:
-		r.note(check, statusFailed, "everyone who can connect is "+everything+" and anonymous requests are on", hint+"; --anonymous-auth=false keeps strangers out")
-	case all:
-		r.note(check, statusWarning, "everyone with a good certificate or token is "+everything, hint)
-	default:
+	case r.q.AuthorizationMode != kubeletapi.ModeAlwaysAllow:
 		r.note(check, statusOK, "the API server decides", "")
+	case r.q.AnonymousAuth:
+		r.note(check, either(here, statusWarning, statusFailed), "everyone "+either(here, "on this machine", "who can connect")+" is "+everything+" and anonymous requests are on", decide+keepOut)
+	default:
+		r.note(check, statusWarning, "everyone with a good certificate or token is "+everything, decide)
 	}
 }
 
 func (r *report) text() string {
-	var b strings.Builder
-	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	var rows [][]string
+	hints := ""
 	for _, f := range r.Checks {
-		fmt.Fprintf(w, "%s\t%s\t%s\n", f.Status, f.Check, cell(f.Message))
-	}
-	w.Flush()
-	for i, f := range r.Checks {
-		if said := func(before finding) bool { return before.Hint == f.Hint }; f.Hint != "" && !slices.ContainsFunc(r.Checks[:i], said) {
-			fmt.Fprintf(&b, "\n%s, %s: %s\n", f.Check, f.Status, strings.TrimSpace(f.Hint))
+		rows = append(rows, []string{f.Status, f.Check, f.Message})
+		if hint := ": " + strings.TrimSpace(f.Hint) + "\n"; f.Hint != "" && !strings.Contains(hints, hint) {
+			hints += "\n" + f.Check + ", " + f.Status + hint
 		}
 	}
-	return b.String() + r.accessText()
+	return columns(rows...) + hints + r.accessText()
 }

@@ -3,91 +3,78 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
-	"strings"
-	"text/tabwriter"
 
 	"kubeletauth/authn"
-	"kubeletauth/authz"
 	"kubeletauth/kubeletapi"
 )
 
-// places returns what a method asks for on the paths of the API: of each path
-// what it asks for first.
-func places(auth *kubeletapi.Auth, user *authn.UserInfo, method string) (list []authz.Attributes) {
+// verbs returns those of the table of methods, in its order.
+func verbs() []string { return []string{"get", "create", "update", "patch", "delete"} }
+
+// ask asks whether a user may do each of verbs to what the paths of the API ask
+// for first, place by place, until there is no answer.
+func ask(ctx context.Context, auth *kubeletapi.Auth, user *authn.UserInfo, verbs ...string) ([]review, error) {
+	seen := &witness{Authorizer: auth.Authorizer}
+	var places []asked
 	for _, path := range []string{"/", "/stats/", "/logs/", "/spec/", "/metrics", "/pods", "/healthz", "/configz", "/checkpoint", "/statusz"} {
-		a := auth.Attributes(user, &http.Request{Method: method, URL: &url.URL{Path: path}, Header: http.Header{}})[0]
-		if !slices.ContainsFunc(list, func(b authz.Attributes) bool { return askedFor(a) == askedFor(b) }) {
-			list = append(list, a)
+		a := auth.Attributes(user, &http.Request{Method: http.MethodGet, URL: &url.URL{Path: path}, Header: http.Header{}})[0]
+		if slices.Contains(places, askedFor(a)) {
+			continue
+		}
+		places = append(places, askedFor(a))
+		for _, a.Verb = range verbs {
+			if _, _, err := seen.Authorize(ctx, a); err != nil {
+				return seen.reviews[:len(seen.reviews)-1], err
+			}
 		}
 	}
-	return list
-}
-
-// methods are those with a verb of their own, in the order of the table.
-func methods() []string {
-	return []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete}
+	return seen.reviews, nil
 }
 
 // apiServerUser asks for all verbs on all places, which the API server needs
 // (the last section of the kubelet's page).
-func (r *report) apiServerUser(ctx context.Context, q *inquiry, auth *kubeletapi.Auth) {
-	if q.apiServerUser == "" {
+func (r *report) apiServerUser(ctx context.Context, auth *kubeletapi.Auth) {
+	const check = "API server's user"
+	if r.q.apiServerUser == "" {
 		return
 	}
-	user := userOf(q.apiServerUser, nil)
-	if q.user == "" {
-		user = userOf(q.apiServerUser, q.groups)
+	groups := r.q.groups
+	if r.q.user != "" { // whose they are
+		groups = nil
 	}
-	for _, a := range places(auth, user, http.MethodGet) {
-		a.Verb = "*"
-		d, reason, err := auth.Authorizer.Authorize(ctx, a)
-		message := strings.Join(nonEmpty(askedFor(a).String(), reason), ": ")
-		switch {
-		case err != nil:
-			r.add("API server's user", statusFailed, err, "")
-			return
-		case d == authz.DecisionAllow:
-			r.note("API server's user", statusOK, message, "")
-		default:
-			r.note("API server's user", statusFailed, message, "server rbac --apiserver-user=... prints the role; if it is bound to a group, name that with --group")
+	reviews, err := ask(ctx, auth, userOf(r.q.apiServerUser, groups), "*")
+	for _, a := range reviews {
+		if a.allows() {
+			r.note(check, statusOK, joined(a.String(), a.Reason), "")
+		} else {
+			r.note(check, statusFailed, joined(a.String(), a.Reason), "server rbac --apiserver-user=... prints the role; if it is bound to a group, name that with --group")
 		}
 	}
+	r.fail(check, err, "")
 }
 
 // caller finds out who the caller is and what that user may do, until the API
 // server gives no answer.
-func (r *report) caller(ctx context.Context, q *inquiry, auth *kubeletapi.Auth) {
-	if q.user+q.tokenFile+q.certFile == "" {
+func (r *report) caller(ctx context.Context, auth *kubeletapi.Auth) {
+	if r.q.user+r.q.tokenFile+r.q.certFile == "" {
 		return
 	}
-	request, err := q.request(ctx, http.MethodGet, "/")
+	request, err := r.q.request(http.MethodGet, "/")
 	if err == nil {
-		r.Caller, err = auth.Check(request)
+		r.Caller, err = auth.Check(request.WithContext(ctx))
 	}
 	var refused *kubeletapi.RefusedError
 	if errors.As(err, &refused) && refused.User != nil { // what else it says does not count here
 		r.Caller, err = refused.User, nil
 	}
-	r.add("caller", statusFailed, err, q.ignored())
-	if err != nil {
-		return
+	if err == nil {
+		r.note("caller", either(r.q.ignored() == "", statusOK, statusWarning), r.Caller.Username, r.q.ignored())
+		r.Access, err = ask(ctx, auth, r.Caller, verbs()...)
 	}
-	r.note("caller", map[bool]string{true: statusOK, false: statusWarning}[q.ignored() == ""], r.Caller.Username, q.ignored())
-	for i := range places(auth, r.Caller, http.MethodGet) {
-		for _, method := range methods() {
-			a := places(auth, r.Caller, method)[i]
-			d, reason, err := auth.Authorizer.Authorize(ctx, a)
-			if err != nil {
-				r.add("caller", statusFailed, err, "")
-				return
-			}
-			r.Access = append(r.Access, review{askedFor(a), d.String(), reason, ""})
-		}
-	}
+	r.fail("caller", err, r.q.ignored())
 }
 
 // accessText is a line for each place, with the decision on each verb, and the
@@ -96,19 +83,16 @@ func (r *report) accessText() string {
 	if len(r.Access) == 0 {
 		return ""
 	}
-	var b, reasons strings.Builder
-	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(w, "\nWhat %s may do:\n\n\tget\tcreate\tupdate\tpatch\tdelete\n", cell(r.Caller.Username))
-	for row := range slices.Chunk(r.Access, len(methods())) {
-		fmt.Fprint(w, cell(row[0].what()))
+	rows, reasons := [][]string{append([]string{""}, verbs()...)}, ""
+	for row := range slices.Chunk(r.Access, len(verbs())) {
+		line := []string{row[0].what()}
 		for _, a := range row {
-			fmt.Fprint(w, "\t", map[bool]string{true: "allowed", false: "denied"}[a.Decision == authz.DecisionAllow.String()])
+			line = append(line, either(a.allows(), "allowed", "denied"))
 			if a.Reason != "" {
-				fmt.Fprintf(&reasons, "\n%s: %s", a, cell(a.Reason))
+				reasons += "\n" + oneLine(joined(a.String(), a.Reason))
 			}
 		}
-		fmt.Fprintln(w)
+		rows = append(rows, line)
 	}
-	w.Flush()
-	return b.String() + reasons.String() + "\n"
+	return "\nWhat " + oneLine(r.Caller.Username) + " may do:\n\n" + columns(rows...) + reasons + "\n"
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
@@ -13,41 +14,35 @@ import (
 )
 
 // files looks at the files that the server reads itself.
-func (r *report) files(q *inquiry, node string) {
-	if q.TLSCertFile+q.TLSPrivateKeyFile == "" {
+func (r *report) files(node string) {
+	if r.q.TLSCertFile+r.q.TLSPrivateKeyFile == "" {
 		r.note("serving certificate", statusOK, "made by the server for "+node+" and its addresses; no authority vouches for it", "")
 	} else {
-		r.servingCertificate(q, node)
+		r.servingCertificate(node)
 	}
-	if q.ClientCAFile != "" {
-		list, err := readCertificates("client-ca-file", q.ClientCAFile)
-		r.add("client CA", statusFailed, err, "")
-		r.validity("client CA", list)
+	if r.q.ClientCAFile != "" {
+		list, err := readCertificates("client-ca-file", r.q.ClientCAFile)
+		r.fail("client CA", err, "")
+		r.validity("client CA", list, either(slices.ContainsFunc(list, valid), statusWarning, statusFailed)) // one is enough
 	}
-	r.mode("--tls-private-key-file", q.TLSPrivateKeyFile)
-	r.mode("--kubeconfig", q.Kubeconfig)
+	r.mode("--tls-private-key-file", r.q.TLSPrivateKeyFile)
+	r.mode("--kubeconfig", r.q.Kubeconfig)
 }
 
-func (r *report) servingCertificate(q *inquiry, node string) {
+func (r *report) servingCertificate(node string) {
 	const check = "serving certificate"
-	certificates, err := readFile("tls-cert-file", q.TLSCertFile)
-	var key []byte
-	if err == nil {
-		key, err = readFile("tls-private-key-file", q.TLSPrivateKeyFile)
-	}
-	var pair tls.Certificate
-	if err == nil {
-		pair, err = tls.X509KeyPair(certificates, key)
-	}
-	if err != nil {
-		r.add(check, statusFailed, err, "--tls-cert-file and --tls-private-key-file must be there, and fit")
+	content, err := readFile("tls-cert-file", r.q.TLSCertFile)
+	key, keyErr := readFile("tls-private-key-file", r.q.TLSPrivateKeyFile)
+	pair, pairErr := tls.X509KeyPair(content, key)
+	if err := cmp.Or(err, keyErr, pairErr); err != nil {
+		r.fail(check, err, "--tls-cert-file and --tls-private-key-file must be there, and fit")
 		return
 	}
 	var lacks []string
 	if pair.Leaf.VerifyHostname(node) != nil {
 		lacks = append(lacks, "the node's name "+node)
 	}
-	addresses := addresses(q.Address)
+	addresses := addresses(r.q.Address)
 	if !slices.ContainsFunc(addresses, func(a string) bool { return pair.Leaf.VerifyHostname(a) == nil }) {
 		lacks = append(lacks, fmt.Sprintf("an address of the node %v", addresses))
 	}
@@ -55,9 +50,11 @@ func (r *report) servingCertificate(q *inquiry, node string) {
 	if len(lacks) == 0 {
 		r.note(check, statusOK, message, "")
 	} else {
-		r.note(check, []string{statusWarning, statusFailed}[len(lacks)-1], message+", and not for "+strings.Join(lacks, " or "), "have one issued for these: callers who verify it do not connect")
+		r.note(check, either(len(lacks) == 1, statusWarning, statusFailed), message+", and not for "+strings.Join(lacks, " or "), "have one issued for these: callers who verify it do not connect")
 	}
-	r.validity(check, []*x509.Certificate{pair.Leaf})
+	chain, err := readCertificates("tls-cert-file", r.q.TLSCertFile)
+	r.fail(check, err, "callers cannot read the certificates below the first one")
+	r.validity(check, chain, statusFailed)
 }
 
 // addresses are those that the server has if it listens on this one.
@@ -74,20 +71,22 @@ func addresses(listens string) (list []string) {
 	return list
 }
 
-// validity warns of a certificate in the last tenth of its life, at most 30 days
-// before its end. One that expired fails only if there is no other.
-func (r *report) validity(check string, list []*x509.Certificate) {
+func valid(c *x509.Certificate) bool {
 	now := time.Now()
-	good := slices.ContainsFunc(list, func(c *x509.Certificate) bool { return now.After(c.NotBefore) && now.Before(c.NotAfter) })
-	bad := map[bool]string{true: statusWarning, false: statusFailed}[good]
+	return !now.Before(c.NotBefore) && !now.After(c.NotAfter)
+}
+
+// validity warns of a certificate in the last tenth of its life, at most 30 days
+// before its end. What is not valid has the status bad.
+func (r *report) validity(check string, list []*x509.Certificate, bad string) {
 	for _, c := range list {
-		name, end := c.Subject.String(), c.NotAfter.UTC().Format(time.RFC3339)
+		name, end, left := c.Subject.String(), c.NotAfter.UTC().Format(time.RFC3339), time.Until(c.NotAfter)
 		switch {
-		case now.Before(c.NotBefore):
-			r.note(check, bad, name+" is valid only from "+c.NotBefore.UTC().Format(time.RFC3339), "")
-		case now.After(c.NotAfter):
+		case left < 0:
 			r.note(check, bad, name+" expired at "+end, "put one that is valid in its place")
-		case c.NotAfter.Sub(now) < min(c.NotAfter.Sub(c.NotBefore)/10, 30*24*time.Hour):
+		case !valid(c):
+			r.note(check, bad, name+" is valid only from "+c.NotBefore.UTC().Format(time.RFC3339), "")
+		case left < min(c.NotAfter.Sub(c.NotBefore)/10, 30*24*time.Hour):
 			r.note(check, statusWarning, name+" is valid only until "+end, "renew it")
 		default:
 			r.note(check, statusOK, name+" is valid until "+end, "")

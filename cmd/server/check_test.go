@@ -52,6 +52,11 @@ func TestCheck(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.write("old-ca.crt", oldCA.PEM())
+	chain, err := os.ReadFile(filepath.Join(w.dir, "tls.crt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.write("chain.crt", append(chain, oldCA.PEM()...))
 	w.write("both-ca.crt", append(oldCA.PEM(), w.ca.PEM()...))
 	w.write("stranger", []byte("SECRET-of-a-stranger"))
 	w.write("open", w.api.Kubeconfig(""))
@@ -91,10 +96,12 @@ func TestCheck(t *testing.T) {
 		{pair("early"), 1, "failed serving certificate CN=n1 is valid only from TIME"},
 		{pair("ending"), 0, "warning serving certificate CN=n1 is valid only until TIME"},
 		{pair("long"), 0, "ok serving certificate CN=n1 is valid until TIME"},
+		{"check SECURE --tls-cert-file=DIR/chain.crt", 1, "ok serving certificate CN=n1 is valid|failed serving certificate CN=old-ca expired at TIME"},
 		{"check SECURE --tls-cert-file=DIR/none", 1, "failed serving certificate --tls-cert-file must name a file|must be there, and fit"},
 		{"check SECURE --tls-cert-file=", 1, "failed serving certificate --tls-cert-file"},
 		{"check SECURE --tls-private-key-file=DIR/other.key", 1, "failed serving certificate|does not match"},
-		{"check SECURE --client-ca-file=DIR/none", 1, "failed configuration --client-ca-file|none"},
+		{"check SECURE --client-ca-file=DIR/none", 1, "failed configuration --client-ca-file|none|ok token reviews|ok serving certificate|ok access the API server decides|!client CA CN"},
+		{"check SECURE --client-ca-file=DIR/none --token-file=DIR/token --apiserver-user=kube", 1, "failed configuration|ok caller jane|What jane may do|ok API server's user"},
 		{"check SECURE --client-ca-file=DIR/token", 1, "failed configuration --client-ca-file"},
 		{"check SECURE --client-ca-file=DIR/old-ca.crt", 1, "failed client CA CN=old-ca expired at TIME"},
 		{"check SECURE --client-ca-file=DIR/both-ca.crt", 0, "warning client CA CN=old-ca expired at TIME|ok client CA CN=client-ca"},

@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"text/tabwriter"
 
 	"kubeletauth/authn"
 	"kubeletauth/authz"
@@ -46,13 +45,7 @@ type explanation struct {
 }
 
 // asked is what a request asks for.
-type asked struct {
-	Verb        string `json:"verb"`
-	Resource    string `json:"resource,omitempty"`
-	Subresource string `json:"subresource,omitempty"`
-	Name        string `json:"name,omitempty"`
-	Path        string `json:"path,omitempty"` // where there is no resource
-}
+type asked kubeletapi.EventAttributes
 
 // review is what an authorizer said.
 type review struct {
@@ -63,23 +56,19 @@ type review struct {
 }
 
 func explainCommand(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	q := newInquiry("explain")
-	ctx, cancel := context.WithTimeout(ctx, askingTime)
-	defer cancel()
-	e, err := explain(ctx, q, args)
-	if err != nil {
-		return q.end(err, explainHelp, stdout, stderr)
-	}
-	return q.print(e, e.Allowed, stdout, stderr)
+	q := &inquiry{name: "explain", help: explainHelp}
+	return q.run(ctx, func(ctx context.Context) (answer, error) { return explain(ctx, q, args) }, stdout, stderr)
 }
 
+func (e *explanation) good() bool { return e.Allowed }
+
 // explain has the server's own filter decide on a request.
-func explain(ctx context.Context, q *inquiry, args []string) (*explanation, error) {
+func explain(ctx context.Context, q *inquiry, args []string) (answer, error) {
 	operands, err := q.parse(args, 2)
 	if err != nil {
 		return nil, err
 	}
-	r, err := q.request(ctx, operands[0], operands[1])
+	r, err := q.request(operands[0], operands[1])
 	if err != nil {
 		return nil, err
 	}
@@ -96,6 +85,7 @@ func explain(ctx context.Context, q *inquiry, args []string) (*explanation, erro
 	if auth.Authorizer != (authz.AlwaysAllow{}) {
 		auth.Authorizer = seen
 	}
+	r = r.WithContext(ctx)
 	user, err := auth.Check(r)
 	auth.Close() // no review is under way any more
 	e := &explanation{Allowed: err == nil, Status: http.StatusOK, Note: q.ignored(), User: user, Reviews: seen.reviews}
@@ -125,10 +115,11 @@ func (e *explanation) complete(auth *kubeletapi.Auth, r *http.Request, err error
 	for _, a := range auth.Attributes(e.User, r) {
 		e.Asks = append(e.Asks, askedFor(a))
 	}
-	switch refusals := slices.ContainsFunc(e.Reviews, func(r review) bool { return r.Decision == authz.DecisionDeny.String() }); {
-	case e.Status == http.StatusForbidden && refusals:
+	switch denies := func(r review) bool { return r.Decision == authz.DecisionDeny.String() }; {
+	case e.Status != http.StatusForbidden:
+	case slices.ContainsFunc(e.Reviews, denies):
 		e.Note = "something denies it, so that no role would allow it"
-	case e.Status == http.StatusForbidden:
+	default:
 		e.Grant = grant(e.User.Username, e.Asks[0])
 	}
 }
@@ -162,42 +153,32 @@ func (w *witness) Authorize(ctx context.Context, a authz.Attributes) (authz.Deci
 	return d, reason, err
 }
 
+func (r review) allows() bool { return r.Decision == authz.DecisionAllow.String() }
+
 func askedFor(a authz.Attributes) asked {
-	if a.Resource == "" {
-		return asked{Verb: a.Verb, Path: a.Path}
+	if a.Resource != "" {
+		a.Path = ""
 	}
-	return asked{Verb: a.Verb, Resource: a.Resource, Subresource: a.Subresource, Name: a.Name}
+	return asked{a.Verb, a.Resource, a.Subresource, a.Name, a.Path}
 }
 
 // what is the resource as a role names it, or the path.
 func (a asked) what() string {
-	if a.Resource == "" {
-		return a.Path
-	}
-	return a.Resource + "/" + a.Subresource
+	return either(a.Resource == "", a.Path, a.Resource+"/"+a.Subresource)
 }
 
 func (a asked) String() string {
-	text := cmp.Or(a.Verb, "(no verb)") + " " + a.what()
-	if a.Name != "" {
-		text += " of " + a.Name
-	}
-	return text
+	return cmp.Or(a.Verb, "(no verb)") + " " + a.what() + either(a.Name == "", "", " of "+a.Name)
 }
 
 func (e *explanation) text() string {
-	var b strings.Builder
-	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	var rows [][]string
 	row := func(name string, values ...string) {
-		if values = nonEmpty(values...); len(values) > 0 {
-			fmt.Fprintf(w, "%s\t%s\n", name, cell(strings.Join(values, ": ")))
+		if value := joined(values...); value != "" {
+			rows = append(rows, []string{name, value})
 		}
 	}
-	if e.Allowed {
-		row("answer", "passes")
-	} else {
-		row("answer", fmt.Sprintf("%d %s", e.Status, http.StatusText(e.Status)), e.Location)
-	}
+	row("answer", either(e.Allowed, "passes", fmt.Sprint(e.Status, " ", http.StatusText(e.Status))), e.Location)
 	row("reason", e.Reason)
 	row("note", e.Note)
 	if e.User != nil {
@@ -210,11 +191,7 @@ func (e *explanation) text() string {
 	for _, r := range e.Reviews {
 		row("review", r.String(), r.Decision, r.Reason, r.Error)
 	}
-	w.Flush()
-	if e.Grant != "" {
-		b.WriteString("\nThe smallest grant that would allow it, for kubectl apply -f -:\n\n" + e.Grant)
-	}
-	return b.String()
+	return columns(rows...) + either(e.Grant == "", "", "\nThe smallest grant that would allow it, for kubectl apply -f -:\n\n"+e.Grant)
 }
 
 // grant is the smallest ClusterRole that allows a user what is asked for, on this

@@ -18,6 +18,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"text/tabwriter"
 	"time"
 	"unicode/utf8"
 
@@ -34,115 +35,95 @@ const askingTime = time.Minute
 // do: the server's own flags, and those that name a caller.
 type inquiry struct {
 	options.Options
-	flags *flag.FlagSet // those that the server does not have
+	name, help string
 
 	user, tokenFile, certFile string
 	groups                    []string
-	apiServerUser, output     string
+	apiServerUser, output     string // the former of check alone
 }
 
-func newInquiry(name string) *inquiry {
-	q := &inquiry{flags: flag.NewFlagSet(name, flag.ContinueOnError)}
-	q.flags.StringVar(&q.user, "user", "", "name of the caller, which is believed")
-	q.flags.Func("group", "group of --user; may be given more than once", func(group string) error {
+// define adds the flags that the server does not have.
+func (q *inquiry) define(flags *flag.FlagSet) {
+	flags.StringVar(&q.user, "user", "", "name of the caller, which is believed")
+	q.groups = nil
+	flags.Func("group", "group of --user; may be given more than once", func(group string) error {
 		q.groups = append(q.groups, group)
 		return nil
 	})
-	q.flags.StringVar(&q.tokenFile, "token-file", "", "file with the caller's bearer token, which is never shown")
-	q.flags.StringVar(&q.certFile, "cert-file", "", "file with the caller's certificate, followed by its intermediates")
-	q.flags.StringVar(&q.output, "o", "table", "table, or json for programs")
-	return q
+	flags.StringVar(&q.tokenFile, "token-file", "", "file with the caller's bearer token, which is never shown")
+	flags.StringVar(&q.certFile, "cert-file", "", "file with the caller's certificate, followed by its intermediates")
+	flags.StringVar(&q.output, "o", "table", "table, or json for programs")
+	if q.name == "check" {
+		flags.StringVar(&q.apiServerUser, "apiserver-user", "", "user that the API server is to this server, who needs to be allowed everything; --group is of this user if there is no --user")
+	}
 }
 
-// parse reads args, of which the last so many are no flags, and returns those.
-func (q *inquiry) parse(args []string, operands int) ([]string, error) {
-	args, err := q.ownFlags(args)
-	if err != nil {
-		return nil, usage("%w", err)
-	}
-	flags := max(len(args)-operands, 0)
-	if slices.ContainsFunc(args[flags:], func(arg string) bool { return strings.HasPrefix(arg, "-") }) {
-		flags = len(args)
-	}
-	if q.Options, _, err = options.Parse(args[:flags]); err != nil {
+// parse reads args, and returns those that are no flags, of which there must be so
+// many.
+func (q *inquiry) parse(args []string, operands int) (rest []string, err error) {
+	if q.Options, rest, _, err = options.ParseWith(args, q.define); err != nil {
 		return nil, err
 	}
-	if len(args)-flags < operands {
-		return nil, usage("METHOD and PATH are missing at the end, such as GET /metrics")
-	}
-	return args[flags:], q.check()
-}
-
-// ownFlags sets the flags that are not the server's, and returns all else.
-func (q *inquiry) ownFlags(args []string) (others []string, err error) {
-	for len(args) > 0 {
-		arg := args[0]
-		args = args[1:]
-		name, value, given := strings.Cut(strings.TrimLeft(arg, "-"), "=")
-		own := q.flags.Lookup(strings.ReplaceAll(name, "_", "-"))
-		if own == nil || !strings.HasPrefix(arg, "-") {
-			others = append(others, arg)
-			continue
-		}
-		if !given && len(args) == 0 {
-			return nil, fmt.Errorf("flag needs an argument: -%s", own.Name)
-		} else if !given {
-			value, args = args[0], args[1:]
-		}
-		own.Value.Set(value) // a string takes every value
-	}
-	return others, nil
-}
-
-func (q *inquiry) check() error {
 	names := append([]string{q.user, q.apiServerUser}, q.groups...)
 	switch {
+	case len(rest) > operands:
+		return nil, usage("unexpected argument %q", rest[operands])
+	case len(rest) < operands:
+		return nil, usage("METHOD and PATH are missing, such as GET /metrics")
 	case q.output != "table" && q.output != "json":
-		return usage("-o %q: must be table or json", q.output)
+		return nil, usage("-o %q: must be table or json", q.output)
 	case len(nonEmpty(q.user, q.tokenFile, q.certFile)) > 1:
-		return usage("--user, --token-file and --cert-file: name one caller")
+		return nil, usage("--user, --token-file and --cert-file: name one caller")
 	case len(q.groups) > 0 && q.user+q.apiServerUser == "":
-		return usage("--group goes with --user: a token or certificate brings its own groups")
+		return nil, usage("--group goes with --user: a token or certificate brings its own groups")
 	case slices.ContainsFunc(names, func(name string) bool { return !utf8.ValidString(name) }):
-		return usage("the names of users and groups must be UTF-8")
+		return nil, usage("the names of users and groups must be UTF-8")
 	}
-	return nil
+	return rest, nil
 }
 
 func usage(format string, args ...any) error {
 	return &options.UsageError{Err: fmt.Errorf(format+" (-h lists the flags)", args...)}
 }
 
-// end says why there is no answer, or the help text, and returns the exit code.
-func (q *inquiry) end(err error, help string, stdout, stderr io.Writer) int {
+// answer is what a subcommand has found out.
+type answer interface {
+	text() string
+	good() bool
+}
+
+// run finds the answer, prints it in the form that was asked for, and returns the
+// exit code.
+func (q *inquiry) run(ctx context.Context, find func(context.Context) (answer, error), stdout, stderr io.Writer) int {
+	ctx, cancel := context.WithTimeout(ctx, askingTime)
+	defer cancel()
+	found, err := find(ctx)
 	if errors.Is(err, flag.ErrHelp) {
-		fmt.Fprint(stdout, help)
-		printFlags(stdout, q.flags)
+		flags := flag.NewFlagSet("", flag.ContinueOnError)
+		q.define(flags)
+		fmt.Fprint(stdout, q.help)
+		printFlags(stdout, flags)
 		fmt.Fprint(stdout, "\nAll flags of the server mean what they mean there: server -h lists them.\n")
 		return 0
 	}
-	fmt.Fprintf(stderr, "server %s: %s\n", q.flags.Name(), printable(err.Error()))
+	if err == nil {
+		text := printable(found.text())
+		if q.output == "json" {
+			encoded, _ := json.MarshalIndent(found, "", "  ") // answers hold nothing that JSON has no form for
+			text = string(encoded) + "\n"
+		}
+		_, err = io.WriteString(stdout, text)
+	}
+	switch {
+	case err == nil && found.good():
+		return 0
+	case err != nil:
+		fmt.Fprintf(stderr, "server %s: %s\n", q.name, printable(err.Error()))
+	}
 	if errors.As(err, new(*options.UsageError)) {
 		return 2
 	}
 	return 1
-}
-
-// print writes an answer in the form that was asked for, and returns the exit
-// code.
-func (q *inquiry) print(answer interface{ text() string }, good bool, stdout, stderr io.Writer) int {
-	text := printable(answer.text())
-	if q.output == "json" {
-		encoded, _ := json.MarshalIndent(answer, "", "  ") // answers hold nothing that JSON has no form for
-		text = string(encoded) + "\n"
-	}
-	if _, err := io.WriteString(stdout, text); err != nil {
-		return q.end(err, "", stdout, stderr)
-	}
-	if !good {
-		return 1
-	}
-	return 0
 }
 
 // client returns the client that the server would have. If it needs none, or
@@ -198,8 +179,8 @@ func serviceAccount(user string) (namespace, account string, ok bool) {
 }
 
 // request is what the caller would send, with the credential in it.
-func (q *inquiry) request(ctx context.Context, method, target string) (*http.Request, error) {
-	r, err := http.NewRequestWithContext(ctx, method, "https://localhost/", nil)
+func (q *inquiry) request(method, target string) (*http.Request, error) {
+	r, err := http.NewRequest(method, "https://localhost/", nil)
 	if err != nil || method != strings.ToUpper(method) {
 		return nil, usage("METHOD %q: must be a word in capitals, such as GET", method)
 	}
@@ -207,7 +188,8 @@ func (q *inquiry) request(ctx context.Context, method, target string) (*http.Req
 		return nil, usage("PATH %q: must be what stands behind the host in a URL, from the slash on", target)
 	}
 	r.RemoteAddr = "127.0.0.1:0"
-	if q.tokenFile != "" {
+	switch {
+	case q.tokenFile != "":
 		content, err := readFile("token-file", q.tokenFile)
 		token := strings.TrimSpace(string(content))
 		if err == nil && (token == "" || strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r == 0x7f })) {
@@ -215,8 +197,7 @@ func (q *inquiry) request(ctx context.Context, method, target string) (*http.Req
 		}
 		r.Header.Set("Authorization", "Bearer "+token)
 		return r, err
-	}
-	if q.certFile != "" {
+	case q.certFile != "":
 		r.TLS = new(tls.ConnectionState)
 		r.TLS.PeerCertificates, err = readCertificates("cert-file", q.certFile)
 	}
@@ -243,12 +224,12 @@ func readFile(flag, path string) (content []byte, err error) {
 		defer f.Close()
 		content, err = io.ReadAll(io.LimitReader(f, most+1))
 	}
-	if err == nil && len(content) > most {
-		err = fmt.Errorf("larger than %d bytes", most)
-	}
 	var where *fs.PathError
-	if errors.As(err, &where) {
+	switch {
+	case errors.As(err, &where):
 		err = where.Err
+	case err == nil && len(content) > most:
+		err = fmt.Errorf("larger than %d bytes", most)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("--%s must name a file: %w", flag, err)
@@ -295,11 +276,36 @@ func printable(text string) string {
 	return b.String()
 }
 
-// cell is text on one line, with nothing in it that a tabwriter acts on.
-func cell(text string) string {
+// columns has a line for each row, and its cells below each other.
+func columns(rows ...[]string) string {
+	var b strings.Builder
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	for _, row := range rows {
+		for i, cell := range row {
+			row[i] = oneLine(cell)
+		}
+		fmt.Fprintln(w, strings.Join(row, "\t"))
+	}
+	w.Flush()
+	return b.String()
+}
+
+// oneLine is text with nothing in it that a tabwriter acts on.
+func oneLine(text string) string {
 	return printable(strings.ReplaceAll(text, "\n", `\n`))
 }
 
+// joined is what is said of the list, with colons between.
+func joined(list ...string) string { return strings.Join(nonEmpty(list...), ": ") }
+
 func nonEmpty(list ...string) []string {
 	return slices.DeleteFunc(list, func(s string) bool { return s == "" })
+}
+
+// either returns one of two words.
+func either(first bool, a, b string) string {
+	if first {
+		return a
+	}
+	return b
 }

@@ -137,7 +137,7 @@ func TestInquiryMistakes(t *testing.T) {
 		{"explain", 2, "METHOD and PATH are missing"},
 		{"explain GET", 2, "METHOD and PATH are missing"},
 		{"explain --port=x GET /", 2, "-port|number"},
-		{"explain GET / more", 2, `unexpected argument "GET"`},
+		{"explain GET / more", 2, `unexpected argument "more"`},
 		{"explain --apiserver-user=x GET /", 2, "-apiserver-user"},
 		{"explain GET metrics", 2, `PATH "metrics"`},
 		{"explain GET https://n1/metrics", 2, "from the slash on"},

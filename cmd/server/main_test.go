@@ -17,7 +17,7 @@ func TestHelp(t *testing.T) {
 		if code := run(t.Context(), []string{arg}, &stdout, &stderr); code != 0 || stderr.Len() != 0 {
 			t.Errorf("%s: exit code %d, %s", arg, code, stderr.String())
 		}
-		for _, part := range []string{"Usage: server", "\nAuthentication:\n", "--anonymous-auth true|false (default true)", "field authentication.anonymous.enabled", "\nExample"} {
+		for _, part := range []string{"Usage: server", "\nAuthentication:\n", "--anonymous-auth true|false (default true; with --config false)", "field authentication.anonymous.enabled", "\nExample"} {
 			if !strings.Contains(stdout.String(), part) {
 				t.Errorf("%s lacks %q", arg, part)
 			}

@@ -241,6 +241,10 @@ var messages = []struct {
 	want string
 }{
 	{"--bogus", 2, "flag provided but not defined: -bogus (-h lists the flags)"},
+	{"--cgroup-driver=systemd", 2, "--cgroup-driver is a flag of the kubelet that has no meaning here: remove it (-h lists the flags)"},
+	{"--make-iptables-util-chains", 2, "--make-iptables-util-chains is a flag of the kubelet that has no meaning here: remove it (-h lists the flags)"},
+	{"--node_ip=::", 2, "--node-ip is a flag of the kubelet that has no meaning here: remove it (-h lists the flags)"},
+	{"-v 2", 2, "--v is a flag of the kubelet that has no meaning here: remove it (-h lists the flags)"},
 	{"--port=x", 2, `invalid value "x" for flag -port: want a number (-h lists the flags)`},
 	{"--port=99999999999999999999", 2, `invalid value "99999999999999999999" for flag -port: want a number (-h lists the flags)`},
 	{"--port=0", 2, "--port 0: must be from 1 to 65535 (-h lists the flags)"},
@@ -282,7 +286,7 @@ var messages = []struct {
 	{"--upstream=https://127.0.0.1:1 --upstream-cert-file=$D/a.crt", 2, "--upstream-cert-file and --upstream-key-file go together: give both, or neither (-h lists the flags)"},
 	{"--upstream=http://127.0.0.1:1 --upstream-ca-file=$D/a.crt", 1, "--upstream-ca-file, --upstream-cert-file, --upstream-key-file: are for an https:// upstream"},
 
-	{"--read-only-port=0", 2, "flag provided but not defined: -read-only-port (-h lists the flags)"},
+	{"--read-only-port=0", 2, "--read-only-port is a flag of the kubelet that has no meaning here: remove it (-h lists the flags)"},
 	{"--authorization-mode=Webhook", 1, "no client provided, cannot use webhook authorization (set --kubeconfig, or --in-cluster in a pod)"},
 	{"--authentication-token-webhook", 1, "no client provided, cannot use webhook authentication (set --kubeconfig, or --in-cluster in a pod)"},
 	{"--authorization-mode=Webhook --in-cluster", 1, "--in-cluster: unable to load in-cluster configuration, KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT must be defined: outside of a pod, use a kubeconfig"},

@@ -170,21 +170,33 @@ func (r *roles) yaml() string {
 	var documents []string
 	if s := subject(r.user, r.serviceAccount, r.namespace); s != "" {
 		documents = append(documents, "# The server may create TokenReviews and SubjectAccessReviews.\n"+
-			binding(r.name+":auth-delegator", "system:auth-delegator", s))
+			binding(nameFor(r.name+":auth-delegator", r.user, r.serviceAccount, r.namespace), "system:auth-delegator", s))
 	}
 	if s := subject(r.apiServerUser, "", ""); s != "" {
 		subresources := classicSubresources[:]
 		if r.fineGrained {
 			subresources = slices.Concat(subresources, fineGrainedSubresources[:])
 		}
-		name := r.name + ":api-server"
+		name := nameFor(r.name+":api-server", r.apiServerUser, "", "")
 		documents = append(documents, "# The API server may do everything on the nodes.\n"+role(name, "*", subresources), binding(name, name, s))
 	}
 	if s := subject(r.scraperUser, r.scraperAccount, r.scraperIn); s != "" {
-		name := r.name + ":scraper"
+		name := nameFor(r.name+":scraper", r.scraperUser, r.scraperAccount, r.scraperIn)
 		documents = append(documents, "# The scraper may read what it scrapes.\n"+role(name, "get", strings.Split(r.scraperSubresources, ",")), binding(name, name, s))
 	}
 	return strings.Join(documents, "---\n")
+}
+
+// nameFor makes a name that is of one subject alone, so that what is applied for
+// another does not take its place.
+func nameFor(prefix, user, account, namespace string) string {
+	if user == "" {
+		user = "system:serviceaccount:" + namespace + ":" + account
+	}
+	if regexp.MustCompile(`^[-\w.:@]{1,200}$`).MatchString(user) {
+		return prefix + ":" + user
+	}
+	return named(prefix, user)
 }
 
 // subject is the user, or the service account if there is none, or empty.

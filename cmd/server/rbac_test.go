@@ -30,13 +30,7 @@ func TestRBAC(t *testing.T) {
 			"--scraper-service-account=agent.v2", "--scraper-namespace=otel", "--scraper-subresources=stats,pods",
 		}},
 	} {
-		want, err := os.ReadFile("testdata/" + tt.golden)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := rbacOutput(t, tt.args...); got != string(want) {
-			t.Errorf("%s differs from:\n%s", tt.golden, got)
-		}
+		golden(t, tt.golden, rbacOutput(t, tt.args...))
 	}
 }
 
@@ -54,6 +48,10 @@ func TestRBACSubjects(t *testing.T) {
 		{none + " --apiserver-user=x --fine-grained", "nodes/spec|nodes/pods", "auth-delegator"},
 		{none + " --service-account=a.b-c --namespace=n", "\"a.b-c\"|namespace: \"n\"", "User"},
 		{"--user=x", "kind: User\n  name: \"x\"", "name: \"kubeletauth\"\n"},
+		{"--user=x", "name: \"kubeletauth:auth-delegator:x\"", ""},
+		{"--user=x/y", "name: \"kubeletauth:auth-delegator-", "auth-delegator:"},
+		{"--service-account=b --namespace=a", "name: \"kubeletauth:auth-delegator:system:serviceaccount:a:b\"", ""},
+		{"--apiserver-user=x --scraper-user=x", "name: \"kubeletauth:api-server:x\"|name: \"kubeletauth:scraper:x\"", ""},
 		{`--user=a\b"c:é`, `name: "a\\b\"c:é"`, ""},
 	} {
 		got := rbacOutput(t, strings.Fields(tt.args)...)

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
@@ -22,8 +23,8 @@ func TestDeployDaemonSet(t *testing.T) {
 	c := theCluster(t)
 	got := c.AdminKubectl(t, "apply", "--dry-run=server", "--validate=strict", "--warnings-as-errors", "-f", filepath.Join(deployFolder, "daemonset.yaml"))
 	for _, object := range []string{
-		"serviceaccount/kubeletauth created", "clusterrolebinding.rbac.authorization.k8s.io/kubeletauth:auth-delegator created",
-		"clusterrole.rbac.authorization.k8s.io/kubeletauth:scraper created", "daemonset.apps/kubeletauth created",
+		"serviceaccount/kubeletauth created", "clusterrolebinding.rbac.authorization.k8s.io/kubeletauth:auth-delegator:system:serviceaccount:kube-system:kubeletauth created",
+		"clusterrole.rbac.authorization.k8s.io/kubeletauth:scraper:system:serviceaccount:monitoring:prometheus created", "daemonset.apps/kubeletauth created",
 	} {
 		if !strings.Contains(got, object) {
 			t.Errorf("kubectl does not say %q:\n%s", object, got)
@@ -150,9 +151,21 @@ func deployAlertTests(t *testing.T) string {
 	one(map[string]string{`authentication_token_cache_fetch_total{LABELS, status="error"}`: "0+90x60"}, "40m", map[string]string{"KubeletauthTokensRefused": warning})
 	one(map[string]string{`authentication_token_cache_fetch_total{LABELS, status="error"}`: "0+30x60"}, "40m", map[string]string{"KubeletauthTokensRefused": ""})
 	reload := `kubeletauth_reload_total{LABELS, file="client-ca-file", status="error"}`
-	one(map[string]string{reload: "_x30 1x90"}, "35m", map[string]string{"KubeletauthReloadFailed": warningFile})   // the first error
-	one(map[string]string{reload: "_x30 1x120"}, "2h", map[string]string{"KubeletauthReloadFailed": ""})            // long ago
+	one(map[string]string{reload: "0x30 1x90"}, "35m", map[string]string{"KubeletauthReloadFailed": warningFile})   // the first error
+	one(map[string]string{reload: "0x30 1x120"}, "2h", map[string]string{"KubeletauthReloadFailed": ""})            // long ago
 	one(map[string]string{reload: "1x100 2x60"}, "110m", map[string]string{"KubeletauthReloadFailed": warningFile}) // another one
+	one(map[string]string{reload: "_x30 0x60"}, "35m", map[string]string{"KubeletauthReloadFailed": ""})            // a server has begun
+	turned := `kubeletauth_review_queue_refused_total{LABELS, queue="strangers"}`
+	one(map[string]string{turned: "0+1x60"}, "30m", map[string]string{"KubeletauthTurnedAway": "{exp_labels: {severity: warning, node: a, instance: 'a:10350', queue: strangers}}"})
+	one(map[string]string{turned: "0x20 9x60"}, "40m", map[string]string{"KubeletauthTurnedAway": ""})
+	stale := `kubeletauth_stale_answers_total{LABELS, resource="tokenreviews"}`
+	one(map[string]string{stale: "0+1x60"}, "30m", map[string]string{"KubeletauthStaleAnswers": "{exp_labels: {severity: warning, node: a, instance: 'a:10350', resource: tokenreviews}}"})
+	one(map[string]string{stale: "0x10 9x60"}, "40m", map[string]string{"KubeletauthStaleAnswers": ""})
+	one(map[string]string{`kubeletauth_decision_log_dropped_total{LABELS}`: "0x10 1x60"}, "15m", map[string]string{"KubeletauthDecisionLogDrops": "{exp_labels: {severity: warning, job: kubeletauth, node: a, instance: 'a:10350'}}"})
+	one(map[string]string{`kubeletauth_decision_log_dropped_total{LABELS}`: "0x10 1x60"}, "30m", map[string]string{"KubeletauthDecisionLogDrops": ""})
+	for days, want := range map[int]string{6: "{exp_labels: {severity: warning, job: kubeletauth, node: a, instance: 'a:10350', certificate: serving}}", 8: ""} { // tests begin in 1970
+		one(map[string]string{`kubeletauth_certificate_expiration_timestamp_seconds{LABELS, certificate="serving"}`: fmt.Sprint(days*24*3600, "x60")}, "10m", map[string]string{"KubeletauthCertificateExpires": want})
+	}
 	for le, want := range map[string]string{"604800": warning, "2592000": ""} {
 		buckets := map[string]string{}
 		for _, bound := range []string{"345600", "604800", "2592000", "+Inf"} {
@@ -168,8 +181,13 @@ func deployAlertTests(t *testing.T) string {
 		quiet[name+`{LABELS, code="201"}`] = "0+1x1440"
 	}
 	quiet[`kubeletauth_reload_total{LABELS, file="client-ca-file", status="ok"}`] = "0x700 1x740"
+	for _, name := range []string{`reload_total{LABELS, file="client-ca-file", status="error"}`, `review_queue_refused_total{LABELS, queue="strangers"}`, `stale_answers_total{LABELS, resource="tokenreviews"}`, `decision_log_dropped_total{LABELS}`} {
+		quiet["kubeletauth_"+name] = "0x1440"
+	}
+	quiet[`kubeletauth_certificate_expiration_timestamp_seconds{LABELS, certificate="serving"}`] = "31536000x1440"
 	one(quiet, "20h", map[string]string{"KubeletauthDown": "", "KubeletauthMayNotReview": "", "KubeletauthReviewsFail": "", "KubeletauthReviewsSlow": "",
-		"KubeletauthTokensRefused": "", "KubeletauthReloadFailed": "", "KubeletauthClientCertificateExpires": ""})
+		"KubeletauthTokensRefused": "", "KubeletauthTurnedAway": "", "KubeletauthStaleAnswers": "", "KubeletauthDecisionLogDrops": "",
+		"KubeletauthReloadFailed": "", "KubeletauthCertificateExpires": "", "KubeletauthClientCertificateExpires": ""})
 	for line := range strings.Lines(deployRead(t, "alerts.yaml")) {
 		if name, ok := strings.CutPrefix(strings.TrimSpace(line), "- alert: "); ok && strings.Count(text.String(), "alertname: "+name+",") < 2 {
 			t.Errorf("%s is not tried", name)

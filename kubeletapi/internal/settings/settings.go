@@ -52,16 +52,21 @@ func (t Table) Register(flags *flag.FlagSet) {
 	}
 }
 
-// Print writes the flags by group, each with its present value as the default
-// and with the field that means the same.
-func (t Table) Print(w io.Writer) {
-	for _, group := range t {
+// Print writes the flags by group, each with its present value as the default,
+// with that of the same table withConfig if it differs, and with the field that
+// means the same.
+func (t Table) Print(w io.Writer, withConfig Table) {
+	for i, group := range t {
 		fmt.Fprintf(w, "\n%s:\n", group.Title)
-		for _, s := range group.Settings {
+		for j, s := range group.Settings {
 			if s.Flag == "" {
 				continue
 			}
-			fmt.Fprintf(w, "  --%s %s\n        %s\n", s.Flag, value{s.Target}.form(), s.Usage)
+			form, other := value{s.Target}.form(), withConfig[i].Settings[j].String()
+			if other != s.String() {
+				form = strings.TrimSuffix(form, ")") + "; with --config " + other + ")"
+			}
+			fmt.Fprintf(w, "  --%s %s\n        %s\n", s.Flag, form, s.Usage)
 			if s.Field != "" {
 				fmt.Fprintf(w, "        field %s\n", s.Field)
 			}

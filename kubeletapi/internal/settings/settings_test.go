@@ -133,14 +133,14 @@ func TestEncode(t *testing.T) {
 
 func TestPrint(t *testing.T) {
 	var got strings.Builder
-	(&config{Name: "n", TTL: time.Minute}).table().Print(&got)
+	(&config{Name: "n", TTL: time.Minute}).table().Print(&got, (&config{Name: "n", TTL: time.Minute, On: true}).table())
 	want := `
 One:
   --name string (default n)
         a name
         field name
 `
-	if !strings.HasPrefix(got.String(), want) || !strings.Contains(got.String(), "--ttl duration (default 1m0s)") {
+	if !strings.HasPrefix(got.String(), want) || !strings.Contains(got.String(), "--ttl duration (default 1m0s)\n") || !strings.Contains(got.String(), "true|false (default false; with --config true)\n") {
 		t.Errorf("got %s", got.String())
 	}
 }
