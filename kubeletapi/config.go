@@ -38,33 +38,31 @@ const (
 // The zero Config lets nobody in, and [New] refuses it: a program has to say
 // which mode it wants. Package options makes one of a command line.
 type Config struct {
-	// Authentication. Client certificates are on if ClientCAFile names a
-	// bundle, tokens if AuthenticationTokenWebhook is set.
-	AnonymousAuth                      bool
-	AnonymousAuthPaths                 []string // those that they are for, to the letter; none is all
-	ClientCAFile                       string
-	AuthenticationTokenWebhook         bool
-	AuthenticationTokenWebhookCacheTTL time.Duration // 0 is 2 minutes
-	AuthenticationStaleIfError         time.Duration // see AuthorizationStaleIfError
-	APIAudiences                       []string      // none is the API server's own
+	// Authentication: who asks. Each way is off unless it is turned on here.
+	AnonymousAuth                      bool          // requests without a credential are system:anonymous
+	AnonymousAuthPaths                 []string      // those that AnonymousAuth is for, to the letter; none is all
+	ClientCAFile                       string        // PEM of the authorities of client certificates; empty is off
+	AuthenticationTokenWebhook         bool          // bearer tokens, which the API server reviews
+	AuthenticationTokenWebhookCacheTTL time.Duration // how long an accepted token is remembered; 0 is 2 minutes
+	AuthenticationStaleIfError         time.Duration // how much longer while the API server is down; 0 is not at all
+	APIAudiences                       []string      // a token must be for one of these; none is the API server's own
 
-	// Authorization. Empty is an error.
-	AuthorizationMode                        string
-	AuthorizationWebhookCacheAuthorizedTTL   time.Duration // 0 is 5 minutes
-	AuthorizationWebhookCacheUnauthorizedTTL time.Duration // 0 is 30 seconds
-	AuthorizationStaleIfError                time.Duration // how much longer an answer is used while the API server is down; 0 is not at all
-	RequestAttributes                        string        // empty is AttributesKubelet
-	StrictStreamingVerbs                     bool          // see [Auth.StrictStreamingVerbs]
-	FeatureGates                             map[string]bool
+	// Authorization: may they.
+	AuthorizationMode                        string          // ModeAlwaysAllow or ModeWebhook; empty is an error
+	AuthorizationWebhookCacheAuthorizedTTL   time.Duration   // how long an answer that allows is remembered; 0 is 5 minutes
+	AuthorizationWebhookCacheUnauthorizedTTL time.Duration   // how long any other answer is; 0 is 30 seconds
+	AuthorizationStaleIfError                time.Duration   // how much longer while the API server is down; 0 is not at all
+	RequestAttributes                        string          // AttributesKubelet or AttributesNonResource; empty is AttributesKubelet
+	StrictStreamingVerbs                     bool            // see [Auth.StrictStreamingVerbs]
+	FeatureGates                             map[string]bool // FineGrainedGate alone; see [Auth.FineGrained]
 
 	// HostnameOverride is the node's name, in place of the host's. Either is
 	// trimmed and lower-cased.
 	HostnameOverride string
 
-	// The API server that reviews: by a kubeconfig file, or by the service
-	// account of the pod that this program runs in.
-	Kubeconfig string
-	InCluster  bool
+	// The API server that reviews, where something is to be reviewed: one of these.
+	Kubeconfig string // file that says how to reach it
+	InCluster  bool   // as the service account of the pod that this program runs in
 
 	// What those may cost the API server who have shown no good credential:
 	// reviews per second that end in a refusal, and at once. Others are not
@@ -75,12 +73,12 @@ type Config struct {
 	// Serving; see [Server].
 	Address             string // empty is 127.0.0.1
 	Port                int    // 0 is 10250
-	TLSCertFile         string
-	TLSPrivateKeyFile   string
-	TLSCipherSuites     []string
-	TLSMinVersion       string // empty is VersionTLS12
-	TLSCurvePreferences []int
-	CertDir             string
+	TLSCertFile         string   // PEM of the serving certificate and its intermediates; empty, with the next: one is made
+	TLSPrivateKeyFile   string   // PEM of its key
+	TLSCipherSuites     []string // names of Go, for versions up to 1.2; none is Go's choice
+	TLSMinVersion       string   // VersionTLS10 to VersionTLS13; empty is VersionTLS12
+	TLSCurvePreferences []int    // numbers of [crypto/tls.CurveID], the best first; none is Go's choice
+	CertDir             string   // folder for a certificate that is made; empty is in memory
 
 	// TokenReviewer and AccessReviewer review in place of an API server's
 	// client. Nil asks the API server named above.

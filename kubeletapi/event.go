@@ -7,6 +7,8 @@ import (
 	"encoding/hex"
 	"net"
 	"net/http"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"kubeletauth/authn"
@@ -18,6 +20,7 @@ import (
 type Event struct {
 	Time   time.Time `json:"time"` // when the request came
 	ID     string    `json:"id"`   // that the answer carries in the header Audit-Id
+	Stage  string    `json:"stage"`
 	Remote string    `json:"remote"`
 	Method string    `json:"method"`
 	Path   string    `json:"path"` // decoded, without the query
@@ -46,9 +49,20 @@ type Event struct {
 	AuthenticationDuration time.Duration `json:"authenticationNanoseconds"`
 	AuthorizationDuration  time.Duration `json:"authorizationNanoseconds"`
 
-	Status   int           `json:"status"` // of the answer; 0 if the handler panicked before it
-	Duration time.Duration `json:"nanoseconds"`
+	// Of the answer: 0 if it has not begun, or the handler panicked before it did, and
+	// 101 if the handler took the connection over.
+	Status   int           `json:"status"`
+	Duration time.Duration `json:"nanoseconds"` // until the stage
 }
+
+// The values of [Event.Stage], as in the audit log of Kubernetes. The first is that of
+// answers alone that last: at an upgrade, and after a minute.
+const (
+	StageStarted  = "ResponseStarted"
+	StageComplete = "ResponseComplete"
+)
+
+const longAnswer = time.Minute
 
 // EventAttributes are what was asked for: a verb on a subresource, or on a path.
 type EventAttributes struct {
@@ -60,7 +74,7 @@ type EventAttributes struct {
 }
 
 // EventLogger is told of each request once its answer has ended, whether it
-// passed or not. It must be safe for concurrent use, and it holds up the
+// passed or not, and of one that lasts once before that; see [StageStarted]. It must be safe for concurrent use, and it holds up the
 // request's connection for as long as it takes. It returns false if it could not
 // take the event, which is counted. Package decisionlog has one.
 type EventLogger interface {
@@ -116,21 +130,25 @@ func (a *Auth) serveLogged(w http.ResponseWriter, r *http.Request, next http.Han
 	e := Event{Time: t.start.UTC(), ID: newID(), Remote: r.RemoteAddr, Method: clip(r.Method), Path: clip(r.URL.Path)}
 	w.Header().Set("Audit-Id", e.ID)
 	answer := &answerWriter{ResponseWriter: w}
-	defer func() {
-		e.Status, e.Duration = answer.code, time.Since(t.start)
+	log := func(stage string) {
+		e := e
+		e.Stage, e.Status, e.Duration = stage, int(answer.code.Load()), time.Since(t.start)
 		if !a.EventLogger.LogEvent(e) {
 			a.metrics.dropEvent()
 		}
-	}()
+	}
+	defer log(StageComplete)
 	r = r.WithContext(context.WithValue(r.Context(), traceKey{}, t))
 	user, refused := a.pass(answer, r)
 	e.explain(t, user, refused)
 	if user != nil {
+		var once sync.Once
+		answer.lasts = func() { once.Do(func() { log(StageStarted) }) }
+		defer once.Do(func() {}) // not after the end
+		defer time.AfterFunc(longAnswer, answer.lasts).Stop()
 		next.ServeHTTP(answer, r)
 	}
-	if answer.code == 0 {
-		answer.code = http.StatusOK
-	}
+	answer.code.CompareAndSwap(0, http.StatusOK)
 }
 
 // explain fills in what was found out about a request.
@@ -202,15 +220,19 @@ func newID() string {
 // answerWriter notes the code of an answer.
 type answerWriter struct {
 	http.ResponseWriter
-	code int
+	code  atomic.Int32
+	lasts func() // called at an upgrade, if set
 }
 
 // WriteHeader notes the code, of those that are not final only 101.
 func (w *answerWriter) WriteHeader(code int) {
-	if w.code == 0 && (code >= 200 || code == http.StatusSwitchingProtocols) {
-		w.code = code
+	upgrade := code == http.StatusSwitchingProtocols
+	if code >= 200 || upgrade {
+		w.code.CompareAndSwap(0, int32(code))
 	}
-	w.ResponseWriter.WriteHeader(code)
+	if w.ResponseWriter.WriteHeader(code); upgrade && w.lasts != nil {
+		w.lasts()
+	}
 }
 
 // Unwrap is for [http.ResponseController].
@@ -221,5 +243,9 @@ func (w *answerWriter) Flush() { http.NewResponseController(w.ResponseWriter).Fl
 
 // Hijack is too. Over HTTP/2 it is an error.
 func (w *answerWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	return http.NewResponseController(w.ResponseWriter).Hijack()
+	conn, rw, err := http.NewResponseController(w.ResponseWriter).Hijack()
+	if err == nil && w.code.CompareAndSwap(0, http.StatusSwitchingProtocols) && w.lasts != nil {
+		w.lasts()
+	}
+	return conn, rw, err
 }

@@ -1,7 +1,10 @@
 package kubeletapi
 
 import (
+	"bufio"
 	"encoding/json"
+	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -133,6 +136,51 @@ func TestEventsLetHandlersStreamAndHijack(t *testing.T) {
 		t.Errorf("%+v", log)
 	}
 }
+
+// Each row is what a handler does, and the stages that are logged: with the status
+// and the seconds that had passed.
+func TestEventStages(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		handler func(w http.ResponseWriter)
+		want    string
+	}{
+		{"short", func(w http.ResponseWriter) { time.Sleep(59 * time.Second) }, "ResponseComplete 200 59"},
+		{"long", func(w http.ResponseWriter) { w.WriteHeader(206); time.Sleep(90 * time.Second) }, "ResponseStarted 206 60, ResponseComplete 206 90"},
+		{"late", func(w http.ResponseWriter) { time.Sleep(90 * time.Second); w.WriteHeader(500) }, "ResponseStarted 0 60, ResponseComplete 500 90"},
+		{"to the moment", func(w http.ResponseWriter) { time.Sleep(longAnswer); synctest.Wait() }, "ResponseStarted 0 60, ResponseComplete 200 60"},
+		{"upgrade", func(w http.ResponseWriter) { w.WriteHeader(101); time.Sleep(time.Hour) }, "ResponseStarted 101 0, ResponseComplete 101 3600"},
+		{"hijack", func(w http.ResponseWriter) { w.(http.Hijacker).Hijack(); time.Sleep(time.Hour) }, "ResponseStarted 101 0, ResponseComplete 101 3600"},
+		{"upgrade and hijack", func(w http.ResponseWriter) { w.WriteHeader(101); w.(http.Hijacker).Hijack() }, "ResponseStarted 101 0, ResponseComplete 101 0"},
+		{"early hints", func(w http.ResponseWriter) { w.WriteHeader(103) }, "ResponseComplete 200 0"},
+		{"panic", func(w http.ResponseWriter) { time.Sleep(90 * time.Second); panic(http.ErrAbortHandler) }, "ResponseStarted 0 60, ResponseComplete 0 90"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			var log events
+			auth := &Auth{EventLogger: &log, Authenticator: authn.Anonymous{}, Authorizer: authz.AlwaysAllow{}}
+			func() {
+				defer func() { recover() }()
+				handler := auth.Handler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { test.handler(w) }))
+				handler.ServeHTTP(hijackable{httptest.NewRecorder()}, httptest.NewRequest("GET", "/", nil))
+			}()
+			time.Sleep(time.Hour)
+			var got []string
+			for _, e := range log {
+				got = append(got, fmt.Sprint(e.Stage, " ", e.Status, " ", e.Duration.Seconds()))
+				if e.ID != log[0].ID || e.Decision != "allow" || e.User != authn.UserAnonymous {
+					t.Errorf("%s: %+v", test.name, e)
+				}
+			}
+			if got := strings.Join(got, ", "); got != test.want {
+				t.Errorf("%s: %s, want %s", test.name, got, test.want)
+			}
+		})
+	}
+}
+
+type hijackable struct{ http.ResponseWriter }
+
+func (hijackable) Hijack() (net.Conn, *bufio.ReadWriter, error) { return nil, nil, nil }
 
 // A handler that panics without an answer has none in its event; long names do
 // not make a long line.
