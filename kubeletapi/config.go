@@ -71,8 +71,8 @@ type Config struct {
 	KubeAPIBurst int // 0 is 100
 
 	// Serving; see [Server].
-	Address             string // empty is 127.0.0.1
-	Port                int    // 0 is 10250
+	Address             string   // empty is 127.0.0.1
+	Port                int      // 0 is 10250
 	TLSCertFile         string   // PEM of the serving certificate and its intermediates; empty, with the next: one is made
 	TLSPrivateKeyFile   string   // PEM of its key
 	TLSCipherSuites     []string // names of Go, for versions up to 1.2; none is Go's choice

@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 )
 
 func readme(t *testing.T) string {
@@ -55,5 +56,40 @@ func TestReadmeExample(t *testing.T) {
 	code, _, _ = strings.Cut(code, "```")
 	if code = "\t" + strings.ReplaceAll(strings.TrimSuffix(code, "\n"), "\n", "\n\t"); !strings.Contains(string(examples), code) {
 		t.Errorf("no example contains\n%s", code)
+	}
+}
+
+// The metrics that the README names are there.
+func TestReadmeMetrics(t *testing.T) {
+	f := newFlooded(t, Config{})
+	defer f.auth.Close()
+	f.auth.metrics.expires("serving", time.Now)
+	f.auth.metrics.watch("file")
+	f.auth.metrics.review("tokenreviews", "201", 0)
+	f.auth.metrics.review("subjectaccessreviews", "201", 0)
+	all := strings.Join(shown(t, f.auth, "# HELP "), "\n")
+	names := regexp.MustCompile("`((?:kubeletauth|apiserver|authentication)_\\w+)`").FindAllStringSubmatch(readme(t), -1)
+	for _, name := range names {
+		if !strings.Contains(all, "# HELP "+name[1]+" ") {
+			t.Errorf("there is no metric %s", name[1])
+		}
+	}
+	if len(names) < 15 {
+		t.Errorf("only %d metrics are named", len(names))
+	}
+}
+
+// The README's links within itself lead somewhere.
+func TestReadmeLinks(t *testing.T) {
+	text := readme(t)
+	for _, link := range regexp.MustCompile(`\]\(#(.*?)\)`).FindAllStringSubmatch(text, -1) {
+		found := false
+		for _, heading := range regexp.MustCompile(`(?m)^##+ (.*)$`).FindAllStringSubmatch(text, -1) {
+			anchor := strings.ReplaceAll(strings.ToLower(strings.ReplaceAll(heading[1], ",", "")), " ", "-")
+			found = found || anchor == link[1]
+		}
+		if !found {
+			t.Errorf("no heading is #%s", link[1])
+		}
 	}
 }
