@@ -315,6 +315,13 @@ func (cfg *Config) reportReload(m *metrics, file string) func(error) {
 	}
 }
 
+// ReportReload returns a function that logs and counts what became of a change to
+// a file of the program's own, as of those of a Config. The name must be one of
+// a few.
+func (a *Auth) ReportReload(file string) func(error) {
+	return (&Config{Logger: a.Logger}).reportReload(a.metrics, file)
+}
+
 func (cfg *Config) logger() *slog.Logger {
 	if cfg.Logger == nil {
 		return slog.Default()

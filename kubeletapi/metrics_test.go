@@ -176,6 +176,13 @@ func TestFileMetrics(t *testing.T) {
 	await(success, "client-ca-file", func(at int64) bool { return at > 0 && at < changed }) // the bad one does not count
 	await(expiration, "client-ca", is(2*time.Hour))
 
+	// A program may have files of its own.
+	report := auth.ReportReload("own")
+	report(os.ErrNotExist)
+	if lines := shown(t, auth, `kubeletauth_reload_total\{file="own"`); strings.Join(lines, " ") != `kubeletauth_reload_total{file="own",status="error"} 1 kubeletauth_reload_total{file="own",status="ok"} 0` {
+		t.Errorf("%q", lines)
+	}
+
 	// A certificate that is made has an end too, and no file to reload.
 	made, err := New(Config{AnonymousAuth: true, AuthorizationMode: ModeAlwaysAllow})
 	if err != nil {

@@ -121,6 +121,9 @@ func serve(ctx context.Context, opts options.Options) error {
 	server.Handler = api.Handler()
 	if opts.Upstream.URL != "" {
 		opts.Upstream.Logger = opts.Logger
+		if opts.Upstream.CAFile+opts.Upstream.CertFile != "" {
+			opts.Upstream.Report = auth.ReportReload("upstream")
+		}
 		proxy, err := upstream.New(opts.Upstream)
 		if err != nil {
 			return err

@@ -153,6 +153,74 @@ func TestReadmeTranscripts(t *testing.T) {
 	}
 }
 
+// The README's other commands do what it says of them: with the files and addresses
+// of a town in place of a node's, and a kubectl that keeps what it is given.
+func TestReadmeCommands(t *testing.T) {
+	w := newTown(t)
+	w.api.AllowUser("jane", "get", "metrics")
+	w.write("config.yaml", []byte(configHead+"authentication: {x509: {clientCAFile: ca.crt}}\n"))
+	w.write("kubectl", []byte("#!/bin/sh\n[ \"$*\" = 'apply -f -' ] && cat >"+w.dir+"/applied\n"))
+	if err := os.Chmod(filepath.Join(w.dir, "kubectl"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	binary, seen := build(t), map[string]int{}
+	local := strings.NewReplacer("go run ./cmd/server ", "server ", "/etc/kubernetes/pki/ca.crt", w.dir+"/ca.crt", "/etc/kubernetes/kubelet.conf", w.dir+"/kubeconfig",
+		"/var/lib/kubelet/config.yaml", w.dir+"/config.yaml", "0.0.0.0", "127.0.0.1", "=token", "="+w.dir+"/token", "\\\n", " ")
+	for _, block := range regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllSubmatch(readme, -1) {
+		for command := range strings.Lines(local.Replace(string(block[1]))) {
+			args := strings.Fields(strings.TrimPrefix(command, "server "))
+			run := func() string {
+				shell := exec.Command("bash", "-c", strings.Replace(command, "server", binary, 1))
+				shell.Env = append(os.Environ(), "PATH="+w.dir+":"+os.Getenv("PATH"))
+				out, _ := shell.CombinedOutput() // a check may have something to say against a town
+				return string(out)
+			}
+			seen[args[0]]++
+			switch {
+			case args[0] == "rbac":
+				run()
+				if applied, err := os.ReadFile(filepath.Join(w.dir, "applied")); err != nil || string(applied) != rbacOutput(t, "--service-account=kubeletauth", "--namespace=kube-system") {
+					t.Errorf("%s applies %s (%v)", command, applied, err)
+				}
+			case args[0] == "check":
+				if out := run(); !strings.Contains(out, "What jane may do:") || strings.Contains(out, "failed") {
+					t.Errorf("%s prints\n%s", command, out)
+				}
+			case args[0] == "explain":
+				if out := run(); !strings.Contains(out, "passes") {
+					t.Errorf("%s prints\n%s", command, out)
+				}
+			case strings.HasPrefix(args[0], "--"):
+				_, stderr := process(t, "", binary, append(args, "--healthz-port=0", "--port="+strconv.Itoa(freePort(t)))...)
+				waitFor(t, stderr, "msg=Serving")
+			case command == "go -C testdata/e2e test -timeout=30m ./...\n": // which .ci/run does
+			default:
+				t.Errorf("nothing tries %s", command)
+			}
+		}
+	}
+	if len(seen) < 5 || seen["--anonymous-auth=false"] != 2 {
+		t.Errorf("the README has only the commands %v", seen)
+	}
+}
+
+// The Go commands that the README names in passing are there.
+func TestReadmePaths(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range regexp.MustCompile("`(?:go run )?\\.?/?((?:cmd|kubeletapi|authn|authz|testdata|\\.ci)(?:/[-\\w./]+)?)`").FindAllSubmatch(readme, -1) {
+		if _, err := os.Stat(filepath.Join("../..", string(m[1]))); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // play runs the commands of a transcript and compares what they print. Servers
 // go on until the test ends. Ports are replaced by others, that are free.
 func play(t *testing.T, transcript string, ports map[string]string) {
