@@ -287,6 +287,9 @@ var messages = []struct {
 	{"--upstream=http://127.0.0.1:1 --upstream-ca-file=$D/a.crt", 1, "--upstream-ca-file, --upstream-cert-file, --upstream-key-file: are for an https:// upstream"},
 
 	{"--read-only-port=0", 2, "--read-only-port is a flag of the kubelet that has no meaning here: remove it (-h lists the flags)"},
+	{"--decision-log-mode=fast", 2, `--decision-log-mode "fast": must be drop or blocking (-h lists the flags)`},
+	{"--decision-log=$D/none/log", 1, "--decision-log: decision log: open $D/none/log: no such file or directory"},
+	{"--decision-log=$D", 1, "--decision-log: decision log: open $D: is a directory"},
 	{"--authorization-mode=Webhook", 1, "no client provided, cannot use webhook authorization (set --kubeconfig, or --in-cluster in a pod)"},
 	{"--authentication-token-webhook", 1, "no client provided, cannot use webhook authentication (set --kubeconfig, or --in-cluster in a pod)"},
 	{"--authorization-mode=Webhook --in-cluster", 1, "--in-cluster: unable to load in-cluster configuration, KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT must be defined: outside of a pod, use a kubeconfig"},
