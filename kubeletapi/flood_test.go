@@ -100,13 +100,17 @@ func (f *flooded) ask(connection context.Context, from, token, path string) *htt
 	return w
 }
 
-// flood asks over a number of connections, every 200 ms over each, until ctx ends.
-func (f *flooded) flood(ctx context.Context, connections int, from func(i int) string, credential func(n int64) (token, path string)) {
+// flood asks over a number of connections, every 200 ms over each, until ctx ends. If
+// fresh, each request has a connection of its own.
+func (f *flooded) flood(ctx context.Context, connections int, fresh bool, from func(i int) string, credential func(n int64) (token, path string)) {
 	var n atomic.Int64
 	for i := range connections {
 		go func() {
 			connection := withSlot(f.t.Context(), nil)
 			for time.Sleep(time.Duration(i) * 10 * time.Microsecond); ctx.Err() == nil; time.Sleep(200 * time.Millisecond) {
+				if fresh {
+					connection = withSlot(f.t.Context(), nil)
+				}
 				token, path := credential(n.Add(1))
 				w := f.ask(connection, from(i), token, path)
 				count, _ := f.codes.LoadOrStore(w.Code, new(atomic.Int64))
@@ -134,6 +138,7 @@ func paths(n int64) (a, b string)   { return "", fmt.Sprint("/", n) }
 func longPaths(n int64) (a, b string) {
 	return "", fmt.Sprint("/", n, "/", strings.Repeat("x", 2<<10))
 }
+func forged(n int64) (a, b string)  { return fmt.Sprint("eyJ1.garbage-", n, ".x"), "/metrics" }
 func insider(n int64) (a, b string) { return "good-insider", fmt.Sprint("/", n) }
 
 // During a flood, which costs the API server no more than it may, callers that
@@ -146,13 +151,18 @@ func TestFlood(t *testing.T) {
 		refusal int
 		own     bool
 		honest  string // where the honest come from
+		token   string // of the honest
+		fresh   bool
 	}{
-		{"garbage tokens from the host of the honest", garbage, loopback, 401, false, "127.0.0.1:2000"},
-		{"garbage tokens from one host", garbage, loopback, 401, false, "192.0.2.7:2000"},
-		{"garbage tokens from many hosts", garbage, everywhere, 401, false, "192.0.2.7:2000"},
-		{"paths of anonymous requests", paths, loopback, 403, true, "127.0.0.1:2000"},
-		{"long paths of anonymous requests", longPaths, loopback, 403, true, "127.0.0.1:2000"},
-		{"paths of a known user", insider, loopback, 403, true, "127.0.0.1:2000"},
+		{"garbage tokens from the host of the honest", garbage, loopback, 401, false, "127.0.0.1:2000", "good-%d", false},
+		{"garbage tokens from one host", garbage, loopback, 401, false, "192.0.2.7:2000", "good-%d", false},
+		{"garbage tokens from many hosts", garbage, everywhere, 401, false, "192.0.2.7:2000", "good-%d", false},
+		{"garbage tokens over fresh connections from the host of the honest", garbage, loopback, 401, false, "127.0.0.1:2000", "eyJ1.good-%d.x", true},
+		{"forged tokens from one host", forged, loopback, 401, false, "192.0.2.7:2000", "eyJ1.good-%d.x", true},
+		{"forged tokens from the host of the honest", forged, loopback, 401, false, "127.0.0.1:2000", "good-%d", false},
+		{"paths of anonymous requests", paths, loopback, 403, true, "127.0.0.1:2000", "good-%d", false},
+		{"long paths of anonymous requests", longPaths, loopback, 403, true, "127.0.0.1:2000", "good-%d", false},
+		{"paths of a known user", insider, loopback, 403, true, "127.0.0.1:2000", "good-%d", false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -162,20 +172,22 @@ func TestFlood(t *testing.T) {
 				}
 				f := newFlooded(t, cfg)
 				known := withSlot(t.Context(), nil)
-				if w := f.ask(known, test.honest, "good-known", "/good"); w.Code != 200 {
-					t.Fatal(w.Code)
+				for _, token := range []string{fmt.Sprintf(test.token, -1), "good-known"} {
+					if w := f.ask(known, test.honest, token, "/good"); w.Code != 200 {
+						t.Fatal(w.Code)
+					}
 				}
 				ctx, stop := context.WithTimeout(t.Context(), 8*time.Second)
 				defer stop()
 				before := f.api.reviews
-				f.flood(ctx, 600, test.from, test.flood)
+				f.flood(ctx, 600, test.fresh, test.from, test.flood)
 				honest := 0
 				for time.Sleep(3 * time.Second); ctx.Err() == nil; time.Sleep(97 * time.Millisecond) {
 					start := time.Now()
 					if w := f.ask(known, test.honest, "good-known", "/good"); w.Code != 200 || time.Since(start) != 0 {
 						t.Fatalf("a known caller got %d after %v", w.Code, time.Since(start))
 					}
-					w := f.ask(withSlot(t.Context(), nil), test.honest, fmt.Sprint("good-", honest), "/good")
+					w := f.ask(withSlot(t.Context(), nil), test.honest, fmt.Sprintf(test.token, honest), "/good")
 					if took := time.Since(start); w.Code != 200 || took > 50*time.Millisecond {
 						t.Fatalf("a new caller got %d after %v", w.Code, took)
 					}
@@ -212,7 +224,7 @@ func TestFloodWhileAPIServerHangs(t *testing.T) {
 		f.ask(known, "127.0.0.1:2000", "good-known", "/metrics")
 		ctx, stop := context.WithTimeout(t.Context(), 40*time.Second)
 		defer stop()
-		f.flood(ctx, 200, loopback, garbage)
+		f.flood(ctx, 200, false, loopback, garbage)
 		f.api.hangs.Store(true)
 		for i := range 30 {
 			time.Sleep(time.Second)

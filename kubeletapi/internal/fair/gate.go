@@ -16,7 +16,8 @@ var ErrBusy = errors.New("too many reviews are asked for by those whom this serv
 
 // Gate lets those in, a few at a time, of whom only the end will show whether
 // they are any good. Those that are no good cost tokens of the Bucket. Those
-// come first whose host has had the fewest of them of late, then those whose
+// come first whose host has had the fewest of them of late, then those of a kind
+// that was good and is not no good now, then those whose
 // connection has tried the least, unless it was good, and then those who came
 // last: where not all can be served in time, some are at once. It is safe for
 // concurrent use; its exported fields must not change once it is used. A nil
@@ -32,12 +33,16 @@ type Gate struct {
 	line    []*caller // in the order in which they came
 	hosts   map[string]*Record
 	refused int64
-	timer   *time.Timer // until the bucket has a token again
+	kinds   map[uint64]*Record // that were good
+	timer   *time.Timer        // until the bucket has a token again
 }
 
 // Source is where a caller comes from. Connection is nil if that is not known.
+// Kind is what good callers may have in common, and 0 if there is nothing of that
+// sort. Anyone may claim to be of a kind.
 type Source struct {
 	Host       string
+	Kind       uint64
 	Connection *Record
 }
 
@@ -59,15 +64,21 @@ type Record struct {
 }
 
 const (
-	halfLife = 10 * time.Second
-	maxHosts = 4096
+	halfLife   = 10 * time.Second
+	maxHosts   = 4096
+	maxKinds   = 64
+	maxStrikes = 8 // of a kind that still counts for something
 )
 
 func (r *Record) add(strikes float64, now time.Time) {
 	r.strikes, r.at = r.left(now)+strikes, now
-	if r.rank = float64(now.UnixMilli())/float64(halfLife.Milliseconds()) + math.Log2(r.strikes); r.strikes < 0.01 {
+	if r.rank = rank(r.strikes, now); r.strikes < 0.01 {
 		r.strikes, r.rank = 0, 0
 	}
+}
+
+func rank(strikes float64, now time.Time) float64 {
+	return float64(now.UnixMilli())/float64(halfLife.Milliseconds()) + math.Log2(strikes)
 }
 
 func (r *Record) left(now time.Time) float64 {
@@ -76,9 +87,18 @@ func (r *Record) left(now time.Time) float64 {
 
 type caller struct {
 	host, connection *Record
+	kind             *Record       // nil if none of that kind was good
 	rank             float64       // of the connection, before this try
 	turn             chan struct{} // closed when it comes, and if it never will
 	admitted         bool
+}
+
+// stranger is 0 for one of a kind that was good, and has a rank below bad, and else 1.
+func (c *caller) stranger(bad float64) int {
+	if c.kind != nil && c.kind.rank < bad {
+		return 0
+	}
+	return 1
 }
 
 // Enter waits until it is the caller's turn, and returns a function that must be
@@ -110,7 +130,7 @@ func (g *Gate) Enter(ctx context.Context, from Source) (leave func(Outcome), err
 		}
 		return nil, err
 	}
-	return func(o Outcome) { g.leave(c, o) }, nil // also if it was late, as it has its turn
+	return func(o Outcome) { g.leave(c, from.Kind, o) }, nil // also if it was late, as it has its turn
 }
 
 // join puts a caller into the line and, if that is too long, turns the last away.
@@ -118,13 +138,13 @@ func (g *Gate) join(from Source) *caller {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	now := time.Now()
-	c := &caller{host: g.host(from.Host, now), connection: cmp.Or(from.Connection, new(Record)), turn: make(chan struct{})}
+	c := &caller{host: g.host(from.Host, now), kind: g.kinds[from.Kind], connection: cmp.Or(from.Connection, new(Record)), turn: make(chan struct{})}
 	c.rank = c.connection.rank
 	c.connection.add(1, now)
 	g.line = append(g.line, c)
 	g.admit(now)
 	if len(g.line) > g.Waiting {
-		close(g.pick(func(order int) bool { return order > 0 }).turn)
+		close(g.pick(now, func(order int) bool { return order > 0 }).turn)
 	}
 	return c
 }
@@ -158,7 +178,7 @@ func (g *Gate) admit(now time.Time) {
 			g.wake(g.Bucket.Until(now))
 			return
 		}
-		c := g.pick(func(order int) bool { return order <= 0 })
+		c := g.pick(now, func(order int) bool { return order <= 0 })
 		g.inside++
 		c.host.add(1, now) // until it turns out to be good
 		c.admitted = true
@@ -166,13 +186,13 @@ func (g *Gate) admit(now time.Time) {
 	}
 }
 
-// pick takes the one out of the line who is before all others: by host and
-// by connection; for the rest, before decides.
-func (g *Gate) pick(before func(order int) bool) *caller {
-	at := 0
+// pick takes the one out of the line who is before all others: by host, by kind
+// and by connection; for the rest, before decides.
+func (g *Gate) pick(now time.Time, before func(order int) bool) *caller {
+	at, bad := 0, rank(maxStrikes, now)
 	for i, c := range g.line {
 		other := g.line[at]
-		if i > 0 && before(cmp.Or(cmp.Compare(c.host.rank, other.host.rank), cmp.Compare(c.rank, other.rank))) {
+		if i > 0 && before(cmp.Or(cmp.Compare(c.host.rank, other.host.rank), cmp.Compare(c.stranger(bad), other.stranger(bad)), cmp.Compare(c.rank, other.rank))) {
 			at = i
 		}
 	}
@@ -193,19 +213,40 @@ func (g *Gate) wake(after time.Duration) {
 	})
 }
 
-func (g *Gate) leave(c *caller, o Outcome) {
+func (g *Gate) leave(c *caller, kind uint64, o Outcome) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	now := time.Now()
 	g.inside--
-	if o == Good {
+	switch {
+	case o == Good:
 		g.Bucket.Return()
+		g.welcome(kind)
+	case o == Bad && c.kind != nil:
+		c.kind.add(1, now)
 	}
 	if o != Bad {
 		c.host.add(-1, now)
 		c.connection.add(-1, now)
 	}
 	g.admit(now)
+}
+
+// welcome remembers that one of a kind was good. Of too many, any is forgotten.
+func (g *Gate) welcome(kind uint64) {
+	if kind == 0 || g.kinds[kind] != nil {
+		return
+	}
+	if g.kinds == nil {
+		g.kinds = map[uint64]*Record{}
+	}
+	for other := range g.kinds {
+		if len(g.kinds) < maxKinds {
+			break
+		}
+		delete(g.kinds, other)
+	}
+	g.kinds[kind] = new(Record)
 }
 
 // Len counts those inside, and those who wait.

@@ -193,3 +193,79 @@ func TestBucket(t *testing.T) {
 		}
 	}
 }
+
+// Each row puts callers of one host into the line, over fresh connections; an
+// upper-case letter is one of a kind that was good. Those are admitted in this
+// order.
+func TestGateKinds(t *testing.T) {
+	const good = 7
+	for _, test := range []struct {
+		name, row, want string
+		forged          int
+		later           time.Duration
+	}{
+		{"the last of equals first", "abc", "cba", 0, 0},
+		{"a good kind first", "aBcDe", "DBeca", 0, 0},
+		{"one that was refused at times", "aBcDe", "DBeca", maxStrikes - 1, 0},
+		{"one that is forged counts for nothing", "aBcDe", "eDcBa", maxStrikes + 1, 0},
+		{"until that is over", "aBcDe", "DBeca", maxStrikes + 1, halfLife},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g := &Gate{Concurrent: 1, Waiting: 16, Patience: time.Minute}
+				enter := func(kind uint64) func(Outcome) {
+					leave, err := g.Enter(t.Context(), Source{Host: "a", Kind: kind})
+					if err != nil {
+						t.Error(err)
+						return func(Outcome) {}
+					}
+					return leave
+				}
+				enter(good)(Good)
+				for range test.forged {
+					enter(good)(Bad)
+				}
+				time.Sleep(test.later)
+				leave, got := enter(0), ""
+				for _, c := range test.row {
+					kind := uint64(good)
+					if c >= 'a' {
+						kind = good + 1
+					}
+					go func() {
+						leave := enter(kind)
+						got += string(c) // one at a time is inside
+						leave(Unknown)
+					}()
+					synctest.Wait()
+				}
+				leave(Unknown)
+				synctest.Wait()
+				if got != test.want {
+					t.Errorf("%s, not %s", got, test.want)
+				}
+			})
+		})
+	}
+}
+
+// What is remembered of kinds is bounded, and bad ones are not.
+func TestGateKindsAreBounded(t *testing.T) {
+	g := &Gate{Concurrent: 1, Waiting: 1, Patience: time.Second}
+	for i := range 3 * maxKinds {
+		for _, o := range []Outcome{Bad, Unknown} {
+			leave, _ := g.Enter(t.Context(), Source{Kind: uint64(1000 + i)})
+			leave(o)
+		}
+		leave, _ := g.Enter(t.Context(), Source{Kind: uint64(i)})
+		leave(Good)
+	}
+	if n := len(g.kinds); n != maxKinds || g.kinds[3*maxKinds-1] == nil {
+		t.Errorf("%d kinds, of %d", n, maxKinds)
+	}
+	for kind := range g.kinds {
+		if kind == 0 || kind >= 1000 {
+			t.Errorf("remembers %d, which was never good", kind)
+		}
+	}
+}
