@@ -51,6 +51,11 @@ type Server struct {
 	// most of those that have shown no good credential or, if all have, of all.
 	MaxConnections int
 
+	// MaxUnauthenticatedRequests bounds the requests under way on connections that
+	// have shown no good credential; zero is 4,096 and negative is no limit. To make
+	// room for one more, the connection is closed that has most of the host with most.
+	MaxUnauthenticatedRequests int
+
 	// Ready, if set, is called with the address once connections are taken.
 	Ready func(net.Addr)
 
@@ -85,14 +90,11 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	}
 	s.warn()
 	failed := make(chan error, 1)
-	if limit := cmp.Or(s.MaxConnections, 10_000); limit > 0 {
-		evicted := (*metrics)(nil).evict
-		if s.Auth != nil {
-			evicted = s.Auth.metrics.evict
-		}
-		listener = &fair.Listener{Listener: listener, Max: limit, Evicted: evicted}
+	limited := &fair.Listener{Listener: listener, Max: cmp.Or(s.MaxConnections, 10_000), MaxRequests: cmp.Or(s.MaxUnauthenticatedRequests, 4096)}
+	if s.Auth != nil {
+		limited.Evicted = s.Auth.metrics.evict
 	}
-	go func() { failed <- server.ServeTLS(listener, "", "") }()
+	go func() { failed <- server.ServeTLS(limited, "", "") }()
 	if s.Ready != nil {
 		s.Ready(listener.Addr())
 	}
@@ -147,7 +149,7 @@ func (s *Server) httpServer() (*http.Server, error) {
 		maxHeaderBytes = 64 << 10
 	}
 	return &http.Server{
-		Handler:                      auth.Handler(handler),
+		Handler:                      counted(auth.Handler(handler)),
 		ConnContext:                  withSlot,
 		TLSConfig:                    perConnection(config, roots),
 		ReadHeaderTimeout:            cmp.Or(s.ReadHeaderTimeout, 10*time.Second),
@@ -156,8 +158,19 @@ func (s *Server) httpServer() (*http.Server, error) {
 		IdleTimeout:                  cmp.Or(s.IdleTimeout, 90*time.Second),
 		MaxHeaderBytes:               maxHeaderBytes,
 		DisableGeneralOptionsHandler: true, // it would answer OPTIONS * before the filter
-		ErrorLog:                     log.New(errorLog{s.Config.logger()}, "", 0),
+		ErrorLog:                     log.New(newErrorLog(s.Config.logger()), "", 0),
 	}, nil
+}
+
+// counted tells the connection of each request that is under way.
+func counted(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s := slotOf(r.Context()); s != nil {
+			s.connection.Begin()
+			defer s.connection.End()
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // warn says what is open that should hardly be.
@@ -168,15 +181,23 @@ func (s *Server) warn() {
 }
 
 // errorLog takes what net/http has to say: a handler that panics is our fault,
-// and the rest, such as failed handshakes, is the Internet's background noise.
+// and the rest, such as failed handshakes, is the Internet's background noise. Of
+// both there may be as much as of lines about requests.
 type errorLog struct{ *slog.Logger }
+
+const maxErrorBytes = 8 << 10 // of one line, with the stack of a panic in it
+
+func newErrorLog(logger *slog.Logger) errorLog {
+	return errorLog{slog.New(fair.NewLogHandler(logger.Handler(), logRate, logBurst))}
+}
 
 func (l errorLog) Write(line []byte) (int, error) {
 	level := slog.LevelDebug
 	if strings.HasPrefix(string(line), "http: panic") {
 		level = slog.LevelError
 	}
-	l.Log(context.Background(), level, strings.TrimSpace(string(line)))
+	text := strings.ToValidUTF8(string(line[:min(len(line), maxErrorBytes)]), "")
+	l.Log(context.Background(), level, strings.TrimSpace(text))
 	return len(line), nil
 }
 

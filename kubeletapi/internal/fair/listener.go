@@ -1,27 +1,31 @@
 package fair
 
 import (
+	"container/list"
 	"errors"
 	"net"
 	"net/netip"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
 )
 
-// Listener keeps at most Max connections open. For one more it closes the oldest
-// of the host that has the most among those nobody has vouched for; if all others
-// are vouched for, among all. It is safe for concurrent use.
+// Listener keeps at most Max connections open, and on those that nobody has
+// vouched for at most MaxRequests under way; zero and less is no limit. For one more connection it
+// closes the oldest of the host that has the most among those nobody has vouched
+// for; if all others are vouched for, among all. For one more request it closes the
+// connection that has the most under way, of the host that has. It is safe for
+// concurrent use.
 type Listener struct {
 	net.Listener
-	Max     int
-	Evicted func() // told of each connection that is closed; may be nil
+	Max, MaxRequests int
+	Evicted          func() // told of each connection that is closed; may be nil
 
-	mu      sync.Mutex
-	open    int
-	guests  crowd // whom nobody has vouched for
-	vouched crowd
+	mu       sync.Mutex
+	open     int
+	requests int   // of guests
+	guests   crowd // whom nobody has vouched for
+	vouched  crowd
 }
 
 // Connection is one that a Listener took.
@@ -31,6 +35,11 @@ type Connection struct {
 	host    string
 	vouched atomic.Bool
 	close   sync.Once
+
+	// The Listener locks what follows.
+	among    crowd // nil once it is closed
+	place    *list.Element
+	requests int // under way; of guests
 }
 
 // Accept takes the next connection. When the process has no file descriptor
@@ -38,7 +47,7 @@ type Connection struct {
 func (l *Listener) Accept() (net.Conn, error) {
 	for {
 		conn, err := l.Listener.Accept()
-		if errors.Is(err, syscall.EMFILE) && l.evict(0, nil) {
+		if errors.Is(err, syscall.EMFILE) && l.evict(l.oldest(0, nil)) {
 			continue
 		}
 		if err != nil {
@@ -46,7 +55,9 @@ func (l *Listener) Accept() (net.Conn, error) {
 		}
 		c := &Connection{Conn: &lazyConn{Conn: conn}, from: l, host: Host(conn.RemoteAddr().String())}
 		l.add(c)
-		l.evict(l.Max, c)
+		if l.Max > 0 {
+			l.evict(l.oldest(l.Max, c))
+		}
 		return c, nil
 	}
 }
@@ -61,9 +72,8 @@ func (l *Listener) add(c *Connection) {
 	l.guests.add(c)
 }
 
-// evict closes one, but not newest, if more than limit connections are open.
-func (l *Listener) evict(limit int, newest *Connection) bool {
-	c := l.first(limit, newest)
+// evict closes c, unless there is none.
+func (l *Listener) evict(c *Connection) bool {
 	if c == nil {
 		return false
 	}
@@ -74,20 +84,23 @@ func (l *Listener) evict(limit int, newest *Connection) bool {
 	return true
 }
 
-func (l *Listener) first(limit int, newest *Connection) *Connection {
+// oldest returns who has to go, but not newest, if more than limit connections
+// are open.
+func (l *Listener) oldest(limit int, newest *Connection) *Connection {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.open <= limit {
 		return nil
 	}
-	if c := l.guests.first(newest); c != nil {
+	if c := l.guests.oldest(newest); c != nil {
 		return c
 	}
-	return l.vouched.first(newest)
+	return l.vouched.oldest(newest)
 }
 
 // Vouch says that somebody good is at the other end: from now on the connection
-// gives way to no stranger's. It is safe to call on nil.
+// gives way to no stranger's, and its requests are not counted. It is safe to call
+// on nil.
 func (c *Connection) Vouch() {
 	if c == nil || c.vouched.Load() {
 		return
@@ -95,10 +108,51 @@ func (c *Connection) Vouch() {
 	l := c.from
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.guests.remove(c) { // neither vouched for nor closed yet
+	if l.leave(c) { // unless it was closed meanwhile
 		l.vouched.add(c)
 		c.vouched.Store(true)
 	}
+}
+
+// Begin says that a request is under way, and another connection may have to go
+// for it. It is safe to call on nil.
+func (c *Connection) Begin() {
+	if c == nil || c.vouched.Load() {
+		return
+	}
+	c.from.evict(c.from.begin(c))
+}
+
+func (l *Listener) begin(c *Connection) *Connection {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if c.among == nil || c.vouched.Load() {
+		return nil
+	}
+	l.count(c, 1)
+	if l.MaxRequests <= 0 || l.requests <= l.MaxRequests {
+		return nil
+	}
+	return l.guests.busiest()
+}
+
+// End says that a request which began has ended. It is safe to call on nil.
+func (c *Connection) End() {
+	if c == nil || c.vouched.Load() {
+		return
+	}
+	l := c.from
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if c.requests > 0 { // neither vouched for nor closed meanwhile
+		l.count(c, -1)
+	}
+}
+
+func (l *Listener) count(c *Connection, n int) {
+	c.requests += n
+	c.among[c.host].requests += n
+	l.requests += n
 }
 
 // Close closes the connection.
@@ -108,40 +162,74 @@ func (c *Connection) Close() error {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		l.open--
-		_ = l.guests.remove(c) || l.vouched.remove(c)
+		l.leave(c)
 	})
 	return c.Conn.Close()
 }
 
-// crowd are connections by host, the oldest first.
-type crowd map[string][]*Connection
-
-func (c crowd) add(one *Connection) { c[one.host] = append(c[one.host], one) }
-
-func (c crowd) remove(one *Connection) bool {
-	i := slices.Index(c[one.host], one)
-	if i < 0 {
+// leave takes c out of where it is, and reports whether it was anywhere.
+func (l *Listener) leave(c *Connection) bool {
+	if c.among == nil {
 		return false
 	}
-	if c[one.host] = slices.Delete(c[one.host], i, i+1); len(c[one.host]) == 0 {
-		delete(c, one.host)
+	if c.requests > 0 {
+		l.count(c, -c.requests)
 	}
+	c.among.remove(c)
 	return true
 }
 
-// first returns the oldest of the host that has the most, but not newest, which
+// crowd are connections by host.
+type crowd map[string]*party
+
+// party are the connections of a host, the oldest first.
+type party struct {
+	list.List
+	requests int
+}
+
+func (c crowd) add(one *Connection) {
+	if c[one.host] == nil {
+		c[one.host] = new(party)
+	}
+	one.among, one.place = c, c[one.host].PushBack(one)
+}
+
+func (c crowd) remove(one *Connection) {
+	of := c[one.host]
+	if of.Remove(one.place); of.Len() == 0 {
+		delete(c, one.host)
+	}
+	one.among = nil
+}
+
+// oldest returns the oldest of the host that has the most, but not newest, which
 // is the last one that came.
-func (c crowd) first(newest *Connection) *Connection {
-	var most []*Connection
+func (c crowd) oldest(newest *Connection) (first *Connection) {
+	most := 0
 	for _, of := range c {
-		if len(of) > len(most) && of[0] != newest {
+		if one := of.Front().Value.(*Connection); of.Len() > most && one != newest {
+			most, first = of.Len(), one
+		}
+	}
+	return first
+}
+
+// busiest returns the one with the most requests of the host with the most; of
+// equals, the oldest.
+func (c crowd) busiest() (first *Connection) {
+	most := new(party)
+	for _, of := range c {
+		if of.requests > most.requests {
 			most = of
 		}
 	}
-	if len(most) == 0 {
-		return nil
+	for e := most.Front(); e != nil; e = e.Next() {
+		if one := e.Value.(*Connection); first == nil || one.requests > first.requests {
+			first = one
+		}
 	}
-	return most[0]
+	return first
 }
 
 // Host is the part of an address that one machine can hardly change: of IPv6

@@ -2,7 +2,9 @@ package fair
 
 import (
 	"log/slog"
+	"maps"
 	"net"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -129,6 +131,74 @@ func TestListenerEvicts(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Each row begins requests, of a host each; a digit says over which of its
+// connections. "A" vouches for a's first, and "-" ends the first of b's first. Of
+// more than four that are under way, these connections are closed.
+func TestListenerBoundsRequests(t *testing.T) {
+	for _, test := range []struct {
+		row, closed string
+		left        int
+	}{
+		{"a0a0a0b0", "", 4},
+		{"a0a0a0b0b0", "a0", 2},
+		{"b0b0a0b0-a0", "", 4},
+		{"a0a1b0b1c0", "a0", 4},     // of equals, the oldest of one that has most
+		{"a0a1a1b0b0", "a1", 3},     // the one that has most of the host that has most
+		{"a0a0a0a0Aa0b0b0", "", 2},  // those of whom somebody vouches are not counted
+		{"a0a0a0a0a0b0b0", "a0", 2}, // also if there is nobody else
+		{"a0a0a0a0a0a0a0", "a0", 0}, // and what comes after that is not counted
+	} {
+		t.Run(test.row, func(t *testing.T) {
+			inner := fakeListener{make(chan any, 1)}
+			l := &Listener{Listener: inner, MaxRequests: 4}
+			open := map[string]*Connection{}
+			for _, name := range []string{"a0", "a1", "b0", "b1", "c0"} {
+				inner.next <- "[2001:db8:0:" + name[:1] + "::1]:4"
+				c, err := l.Accept()
+				if err != nil {
+					t.Fatal(err)
+				}
+				open[name] = c.(*Connection)
+			}
+			begun := []*Connection{}
+			for row := test.row; row != ""; {
+				switch row[0] {
+				case 'A':
+					open["a0"].Vouch()
+					row = row[1:]
+				case '-':
+					open["b0"].End()
+					row = row[1:]
+				default:
+					open[row[:2]].Begin()
+					begun = append(begun, open[row[:2]])
+					row = row[2:]
+				}
+			}
+			closed := ""
+			for _, name := range slices.Sorted(maps.Keys(open)) {
+				if open[name].SetDeadline(aLongTimeAgo) != nil {
+					closed += name
+				}
+			}
+			if closed != test.closed && !(test.row == "a0a1b0b1c0" && closed == "b0") {
+				t.Errorf("closed %s, not %s", closed, test.closed)
+			}
+			if l.requests != test.left {
+				t.Errorf("%d are under way, not %d", l.requests, test.left)
+			}
+			for _, c := range begun {
+				c.End()
+			}
+			if l.requests != 0 {
+				t.Errorf("%d are under way when all have ended", l.requests)
+			}
+		})
+	}
+	(*Connection)(nil).Begin() // of a server without a Listener
+	(*Connection)(nil).End()
 }
 
 func TestLogHandler(t *testing.T) {
