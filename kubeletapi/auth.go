@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -362,6 +363,7 @@ func (a *Auth) refuse(w http.ResponseWriter, r *http.Request, e *RefusedError) *
 	a.log(r, e)
 	a.metrics.refuse(e.Code)
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("Content-Length", strconv.Itoa(len(e.Message)))
 	if e.Code == http.StatusTooManyRequests {
 		w.Header().Set("Retry-After", "1")
 	}

@@ -162,14 +162,21 @@ func (s *Server) httpServer() (*http.Server, error) {
 	}, nil
 }
 
-// counted tells the connection of each request that is under way.
+// counted tells the connection of each request that is under way. Over HTTP/2 that
+// is also one whose answer a stranger does not take, which net/http would wait for
+// after the handler's end.
 func counted(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if s := slotOf(r.Context()); s != nil {
-			s.connection.Begin()
-			defer s.connection.End()
+		s := slotOf(r.Context())
+		if s == nil || !s.connection.Begin() {
+			next.ServeHTTP(w, r)
+			return
 		}
+		defer s.connection.End()
 		next.ServeHTTP(w, r)
+		if r.ProtoMajor == 2 && !s.connection.Vouched() {
+			http.NewResponseController(w).Flush() // if that fails, the client is gone
+		}
 	})
 }
 

@@ -114,13 +114,17 @@ func (c *Connection) Vouch() {
 	}
 }
 
-// Begin says that a request is under way, and another connection may have to go
-// for it. It is safe to call on nil.
-func (c *Connection) Begin() {
+// Vouched reports whether somebody has vouched for the connection.
+func (c *Connection) Vouched() bool { return c.vouched.Load() }
+
+// Begin says that a request is under way, and a connection may have to go for it.
+// It reports whether End has to be called. It is safe to call on nil.
+func (c *Connection) Begin() bool {
 	if c == nil || c.vouched.Load() {
-		return
+		return false
 	}
 	c.from.evict(c.from.begin(c))
+	return true
 }
 
 func (l *Listener) begin(c *Connection) *Connection {
@@ -136,11 +140,8 @@ func (l *Listener) begin(c *Connection) *Connection {
 	return l.guests.busiest()
 }
 
-// End says that a request which began has ended. It is safe to call on nil.
+// End says that a request which began has ended.
 func (c *Connection) End() {
-	if c == nil || c.vouched.Load() {
-		return
-	}
 	l := c.from
 	l.mu.Lock()
 	defer l.mu.Unlock()
