@@ -88,6 +88,21 @@ func TestServers(t *testing.T) {
 	}
 }
 
+// What a flood does to a server: to ours, that nobody who is known gets an error.
+// Whoever is not may get a 429, on a busy machine.
+func TestFloods(t *testing.T) {
+	w := newWorld(0)
+	defer w.close()
+	for i, b := range newServers(w).measureSieges(log(t), sieges(quick)) {
+		if !b.known[1].all() || len(b.fresh[1].times) == 0 {
+			t.Errorf("%d: known callers: %v; new ones: %v", i, b.known[1], b.fresh[1])
+		}
+		if flooded := len(b.answers); flooded == 0 || b.answers["200"] > 0 {
+			t.Errorf("%d: the flood got %v", i, b.answers)
+		}
+	}
+}
+
 func known(t *testing.T, what string, figure float64) {
 	t.Helper()
 	if !(figure > 0) || math.IsInf(figure, 0) {

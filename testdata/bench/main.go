@@ -30,11 +30,12 @@ type size struct {
 	serverRounds int
 	requests     int // in a round, to a server
 	loaded       int // before a server's memory is looked at
+	floodShare   int // percent of what a flood is measured for
 }
 
 var (
-	full  = size{8, 100 * time.Millisecond, 100_000, 3, 30, 4_000, 50_000}
-	quick = size{3, 5 * time.Millisecond, 5_000, 1, 3, 640, 3_200}
+	full  = size{8, 100 * time.Millisecond, 100_000, 3, 30, 4_000, 50_000, 100}
+	quick = size{3, 5 * time.Millisecond, 5_000, 1, 3, 640, 3_200, 2}
 )
 
 // sections measure and write, in this order. The servers are built for the first
@@ -70,6 +71,7 @@ var sections = []struct {
 		bare, theirs, ours := s().measureFootprints(z.rounds, z.loaded)
 		writeFootprints(t, z.loaded, bare, theirs, ours)
 	}},
+	{"floods", func(t *table, z size, s func() *servers) { s().measureSieges(t, sieges(z)) }},
 }
 
 func main() {

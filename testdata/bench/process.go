@@ -17,6 +17,7 @@ import (
 // process is a server that runs beside this program, and ends with it.
 type process struct {
 	name, address string
+	log           string // file
 	began         time.Time
 	cmd           *exec.Cmd
 	ended         chan struct{}
@@ -26,7 +27,7 @@ type process struct {
 // program has flags for where to listen. What it has to say is in the file log.
 func start(name, log, program string, flags ...string) *process {
 	listener := must(net.Listen("tcp", "127.0.0.1:0"))
-	p := &process{name: name, address: listener.Addr().String(), ended: make(chan struct{})}
+	p := &process{name: name, log: log, address: listener.Addr().String(), ended: make(chan struct{})}
 	check(listener.Close())
 	port := listener.Addr().(*net.TCPAddr).Port
 	p.cmd = exec.Command(program, append(flags, "--address=127.0.0.1", "--port="+strconv.Itoa(port))...)

@@ -21,20 +21,23 @@ type servers struct {
 // newServers builds the programs, stripped. The kubelet's server keeps the paths
 // that -trimpath would take out: all of Kubernetes would be compiled again.
 func newServers(w *world) *servers {
-	build := func(args ...string) {
-		cmd := exec.Command("go", append([]string{"build", "-ldflags=-s -w", "-o", w.dir + "/"}, args...)...)
-		cmd.Stderr = os.Stderr
-		check(cmd.Run())
-	}
-	build("-trimpath", "./server/bare", "kubeletauth/cmd/server")
-	build("./server/kubelet")
+	s := &servers{world: w}
+	s.build("-trimpath", "./server/bare", "kubeletauth/cmd/server")
+	s.build("./server/kubelet")
 	pair := must(w.api.CA.Issue(apiservertest.Certificate{
 		CommonName: "n1", IPs: []net.IP{net.IPv4(127, 0, 0, 1)}, Usages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}))
-	return &servers{w, []string{
+	s.serving = []string{
 		"--tls-cert-file=" + w.write("serving.crt", apiservertest.CertPEM(pair)),
 		"--tls-private-key-file=" + w.write("serving.key", apiservertest.KeyPEM(pair)),
-	}}
+	}
+	return s
+}
+
+func (s *servers) build(args ...string) {
+	cmd := exec.Command("go", append([]string{"build", "-ldflags=-s -w", "-o", s.dir + "/"}, args...)...)
+	cmd.Stderr = os.Stderr
+	check(cmd.Run())
 }
 
 func (s *servers) path(program string) string { return filepath.Join(s.dir, program) }
