@@ -73,6 +73,7 @@ type Client struct {
 	files   *reload.Value[*session]
 	plugins *pluginRuns
 	start   time.Time
+	trouble trouble
 
 	tokens   api
 	accesses api

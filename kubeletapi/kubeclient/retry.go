@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -15,7 +16,30 @@ const (
 	firstPause     = 500 * time.Millisecond
 	jitter         = 0.2
 	maxRetryAfters = 10
+	maxFailures    = 20
 )
+
+// trouble is how many tries have failed since one succeeded. Where that is many,
+// an API server in need of rest would see five times as many from each node: so
+// a review is then one try, which finds out that it is well again as soon.
+type trouble struct{ failures atomic.Int64 }
+
+// retry is the function, except in trouble.
+func (t *trouble) retry(ctx context.Context, try func() error) error {
+	counted := func() error {
+		err := try()
+		if err == nil {
+			t.failures.Store(0)
+		} else {
+			t.failures.Add(1)
+		}
+		return err
+	}
+	if t.failures.Load() >= maxFailures {
+		return counted()
+	}
+	return retry(ctx, counted)
+}
 
 // retry calls try until it succeeds, up to five times, as the kubelet's webhooks
 // do (k8s.io/apiserver pkg/server/options/authentication.go and

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -159,4 +160,46 @@ func TestCancelEndsASleep(t *testing.T) {
 			t.Errorf("%v after %v, want an error after 100ms", err, took)
 		}
 	})
+}
+
+// Whoever has failed all the time is asked once per review, until an answer comes.
+func TestTroubleEndsRetries(t *testing.T) {
+	for _, test := range []struct {
+		name, script string // of words with how often they come
+		tries        []int  // of each review
+	}{
+		{"an answer between failures", "500*3 201*1 500*19 201*1 500*9", []int{4, 5, 5, 5, 5, 5, 5}},
+		{"failures only", "500*29", []int{5, 5, 5, 5, 1, 1, 1, 1, 1, 1, 1, 1, 1}},
+		{"no retry is due", "ECONNREFUSED*19 500*9", []int{1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 5, 1, 1, 1, 1}},
+		{"refused with a time to come back", "ECONNREFUSED*20 503+1*2", []int{1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1}},
+		{"well again", "500*25 201*1 500*3 201*1", []int{5, 5, 5, 5, 1, 1, 1, 1, 1, 1, 4}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var script []string
+				for _, word := range strings.Fields(test.script) {
+					word, times, _ := strings.Cut(word, "*")
+					n, _ := strconv.Atoi(times)
+					script = append(script, slices.Repeat([]string{word}, n)...)
+				}
+				var trouble trouble
+				var tries []int
+				for len(script) > 0 {
+					n := 0
+					trouble.retry(t.Context(), func() error {
+						word := "201"
+						if len(script) > 0 {
+							word, script = script[0], script[1:]
+						}
+						n++
+						return play(word)
+					})
+					tries = append(tries, n)
+				}
+				if !slices.Equal(tries, test.tries) {
+					t.Errorf("%v tries, want %v", tries, test.tries)
+				}
+			})
+		})
+	}
 }

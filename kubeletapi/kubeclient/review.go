@@ -38,13 +38,13 @@ type question struct {
 	renewed bool     // our credential was renewed once for this review
 }
 
-// review asks for one review, with all retries.
+// review asks for one review, with retries.
 func review[Status any](ctx context.Context, c *Client, q *question) (*Status, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.config.Timeout)
 	defer cancel()
 	var data []byte
 	var version string
-	err := retry(ctx, func() (err error) {
+	err := c.trouble.retry(ctx, func() (err error) {
 		data, version, err = c.ask(ctx, q)
 		return err
 	})
