@@ -62,6 +62,8 @@ func TestHealth(t *testing.T) {
 		{"a", "/readyz?exclude=%22%0a&verbose", 200, "[+]ping ok\n[+]a ok\n" + unknown + `"\"\n"` + "\nreadyz check passed\n"},
 		{"a", "/readyz?exclude=A&verbose", 200, "[+]ping ok\n[+]a ok\n" + unknown + `"A"` + "\nreadyz check passed\n"},
 		{"a -b", "/readyz?exclude=%zz&exclude=b", 200, "ok"},
+		{"a -b", "/readyz?" + strings.Repeat("exclude=b&", 10_001), 500, "[+]ping ok\n[+]a ok\n[-]b failed: reason withheld\nreadyz check failed\n"}, // past what is parsed
+		{"a -b", "/readyz?" + strings.Repeat("exclude=b&", 9_000), 200, "ok"},
 		{"a/b {x} GET", "/readyz?verbose", 200, "[+]ping ok\n[+]a/b ok\n[+]{x} ok\n[+]GET ok\nreadyz check passed\n"},
 		{"a/b {x}", "/readyz/a/b", 200, "ok"},
 		{"a/b {x}", "/readyz/%7Bx%7D", 200, "ok"},
