@@ -19,6 +19,7 @@ import (
 	_ "net/http/pprof"
 	"os"
 	"os/signal"
+	"runtime"
 	"strconv"
 	"sync"
 	"syscall"
@@ -103,6 +104,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 }
 
 func serve(ctx context.Context, opts options.Options) error {
+	if !opts.Profiling {
+		runtime.MemProfileRate = 0 // nobody can see the profile
+	}
 	if opts.DecisionLog != "" {
 		log, err := openDecisionLog(ctx, opts)
 		if err != nil {

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -45,6 +46,9 @@ featureGates: {KubeletFineGrainedAuthz: true, NodeSwap: false}
 	code := run(ctx, []string{"--config", config, "--port", strconv.Itoa(freePort(t))}, &bytes.Buffer{}, &stderr)
 	if code != 0 || strings.Count(stderr.String(), "cgroupDriver clusterDNS featureGates.NodeSwap") != 1 {
 		t.Errorf("exit code %d: %s", code, stderr.String())
+	}
+	if runtime.MemProfileRate != 0 {
+		t.Error("a profile is taken that nobody can see")
 	}
 }
 
