@@ -215,7 +215,7 @@ func (a *asked) all() bool { return a.codes[http.StatusOK] == len(a.times) }
 
 // measureSieges writes a table for each.
 func (s *servers) measureSieges(t *table, sieges []siege) (ours []*besieged) {
-	s.build("-trimpath", "./server/flood")
+	s.build("CGO_ENABLED=0", "-trimpath", "./server/flood")
 	api, kubeconfig := s.newFloodAPI()
 	defer api.server.Close()
 	defer func(before string) { s.kubeconfig = before }(s.kubeconfig)

@@ -34,7 +34,7 @@ type size struct {
 }
 
 var (
-	full  = size{8, 100 * time.Millisecond, 100_000, 3, 30, 4_000, 50_000, 100}
+	full  = size{8, 100 * time.Millisecond, 100_000, 3, 80, 1_280, 50_000, 100}
 	quick = size{3, 5 * time.Millisecond, 5_000, 1, 3, 640, 3_200, 2}
 )
 

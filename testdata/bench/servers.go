@@ -18,12 +18,13 @@ type servers struct {
 	serving []string // flags
 }
 
-// newServers builds the programs, stripped. The kubelet's server keeps the paths
-// that -trimpath would take out: all of Kubernetes would be compiled again.
+// newServers builds the programs, stripped: ours and the bare one as they are
+// deployed, static. The kubelet's server keeps the paths that -trimpath would take
+// out, and its C library: all of Kubernetes would be compiled again.
 func newServers(w *world) *servers {
 	s := &servers{world: w}
-	s.build("-trimpath", "./server/bare", "kubeletauth/cmd/server")
-	s.build("./server/kubelet")
+	s.build("CGO_ENABLED=0", "-trimpath", "./server/bare", "kubeletauth/cmd/server")
+	s.build("", "./server/kubelet")
 	pair := must(w.api.CA.Issue(apiservertest.Certificate{
 		CommonName: "n1", IPs: []net.IP{net.IPv4(127, 0, 0, 1)}, Usages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}))
@@ -34,8 +35,9 @@ func newServers(w *world) *servers {
 	return s
 }
 
-func (s *servers) build(args ...string) {
+func (s *servers) build(env string, args ...string) {
 	cmd := exec.Command("go", append([]string{"build", "-ldflags=-s -w", "-o", s.dir + "/"}, args...)...)
+	cmd.Env = append(os.Environ(), env)
 	cmd.Stderr = os.Stderr
 	check(cmd.Run())
 }
