@@ -99,8 +99,8 @@ func TestMoreThanIsRemembered(t *testing.T) {
 			}
 			defer auth.Close()
 			if test.name == "certificates" { // of which it takes long to make thousands
-				auth.identities.byCertificate = ttlcache.NewTable[*identity](test.size)
-				auth.identities.byUser = ttlcache.NewTable[*decisions](test.size)
+				auth.identities.byCertificate = ttlcache.NewTable[identity](test.size)
+				auth.identities.byUser = ttlcache.NewTable[decisions](test.size)
 			}
 			auth.identities.roots = fixed(ca.Pool())
 			ask := func(i int) (reviews int) {

@@ -105,8 +105,8 @@ func ours(t *testing.T, api *fleetAPI, roots *x509.CertPool) (f filter, closed f
 	c := auth.identities
 	c.roots = func(time.Time) *x509.CertPool { return roots }
 	// A thousand of them have to fit into a test's memory, and nobody needs more.
-	c.byCertificate, c.byToken, c.byUser = ttlcache.NewTable[*identity](64), ttlcache.NewTable[*identity](64), ttlcache.NewTable[*decisions](64)
-	c.refusedChains, c.refusedTokens, auth.memory.others = ttlcache.NewTable[refusal](64), ttlcache.NewTable[error](64), ttlcache.NewTable[*answer](64)
+	c.byCertificate, c.byToken, c.byUser = ttlcache.NewTable[identity](64), ttlcache.NewTable[identity](64), ttlcache.NewTable[decisions](64)
+	c.refusedChains, c.refusedTokens, auth.memory.others = ttlcache.NewTable[refusal](64), ttlcache.NewTable[error](64), ttlcache.NewTable[answer](64)
 	return func(r *http.Request) error { _, err := auth.Check(r); return err }, auth.Close
 }
 

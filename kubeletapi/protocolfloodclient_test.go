@@ -209,14 +209,14 @@ var floods = map[string]struct {
 		io.WriteString(conn, "GET / HTTP/1.1\r\nHost: n1\r\nX-Slow: ")
 		ready()
 		go io.Copy(io.Discard, conn)
-		for f.pause(50*time.Millisecond) && write(conn, "x") {
+		for f.pause(50*time.Millisecond) && say(conn, "x") {
 		}
 	}},
 	"slow-body": {"http/1.1", 0, func(f *flooder, conn net.Conn, ready func()) {
 		io.WriteString(conn, "POST / HTTP/1.1\r\nHost: n1\r\nContent-Length: 200000\r\n\r\n")
 		ready()
 		go io.Copy(io.Discard, conn)
-		for f.pause(50*time.Millisecond) && write(conn, "x") {
+		for f.pause(50*time.Millisecond) && say(conn, "x") {
 		}
 	}},
 	"header": {"http/1.1", 0, func(_ *flooder, conn net.Conn, ready func()) {
@@ -288,7 +288,7 @@ var floods = map[string]struct {
 	}},
 }
 
-func write(conn net.Conn, text string) bool {
+func say(conn net.Conn, text string) bool {
 	_, err := io.WriteString(conn, text)
 	return err == nil
 }
@@ -296,7 +296,7 @@ func write(conn net.Conn, text string) bool {
 // pour writes text again and again, as fast as the server takes it.
 func pour(conn net.Conn, text string, ready func()) {
 	go io.Copy(io.Discard, conn)
-	for write(conn, text) {
+	for say(conn, text) {
 		ready()
 	}
 }
