@@ -228,6 +228,8 @@ func TestUsersThatLookAlike(t *testing.T) {
 		{Username: "ann\x00b"},
 		{Username: "ann", UID: "\x00b"},
 		{Username: "ANN"},
+		{Username: "a", UID: "b", Groups: []string{""}},
+		{Username: "a" + strings.Repeat("\x00", 8) + "b"}, // where lengths of 8 bytes are zero
 	}
 	for i, u := range users {
 		w.api.SetToken(fmt.Sprint("token-", i), u)
