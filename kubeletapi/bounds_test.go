@@ -9,11 +9,12 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"kubeletauth/authn"
 	"kubeletauth/authz"
@@ -50,6 +51,10 @@ func mayCensus(about string) bool {
 func TestMoreThanIsRemembered(t *testing.T) {
 	ca := apiservertest.MustNewCA(t, "ca")
 	const certificates = 512
+	bundle := filepath.Join(t.TempDir(), "ca.crt")
+	if err := os.WriteFile(bundle, ca.PEM(), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	var leaves [4 * certificates]*x509.Certificate
 	for i := range leaves {
 		leaves[i] = ca.MustIssue(t, apiservertest.Certificate{CommonName: fmt.Sprintf("user-%d", i)}).Leaf
@@ -88,7 +93,7 @@ func TestMoreThanIsRemembered(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			api := &census{}
-			cfg := Config{AuthenticationTokenWebhook: true, AuthorizationMode: ModeWebhook, HostnameOverride: "n1", TokenReviewer: api, AccessReviewer: api,
+			cfg := Config{ClientCAFile: bundle, AuthenticationTokenWebhook: true, AuthorizationMode: ModeWebhook, HostnameOverride: "n1", TokenReviewer: api, AccessReviewer: api,
 				KubeAPIQPS: 1 << 20, KubeAPIBurst: 1 << 20, Logger: slog.New(slog.DiscardHandler)}
 			if test.own {
 				cfg.RequestAttributes = AttributesNonResource
@@ -102,7 +107,6 @@ func TestMoreThanIsRemembered(t *testing.T) {
 				auth.identities.byCertificate = ttlcache.NewTable[identity](test.size)
 				auth.identities.byUser = ttlcache.NewTable[decisions](test.size)
 			}
-			auth.identities.roots = fixed(ca.Pool())
 			ask := func(i int) (reviews int) {
 				before := api.tokens + api.accesses
 				_, err := auth.Check(test.request(i))
@@ -154,8 +158,6 @@ func TestMoreThanIsRemembered(t *testing.T) {
 		})
 	}
 }
-
-func fixed[T any](v T) func(time.Time) T { return func(time.Time) T { return v } }
 
 func heapInUse() uint64 {
 	runtime.GC()

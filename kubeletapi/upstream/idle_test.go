@@ -229,7 +229,11 @@ func TestTimeout(t *testing.T) {
 		}{
 			{0, 29 * time.Second, 200}, {0, 31 * time.Second, 504}, {time.Minute, 59 * time.Second, 200}, {time.Minute, 61 * time.Second, 504}, {-1, time.Hour, 200},
 		} {
-			for _, body := range []io.Reader{nil, strings.NewReader("abc"), slowly(2, 50*time.Second)} {
+			for _, body := range []func() io.Reader{
+				func() io.Reader { return nil },
+				func() io.Reader { return strings.NewReader("abc") },
+				func() io.Reader { return slowly(2, 50*time.Second) },
+			} {
 				inBubble(t, proto, Config{Timeout: tt.timeout}, func(w http.ResponseWriter, r *http.Request) {
 					io.Copy(io.Discard, r.Body)
 					select {
@@ -237,10 +241,7 @@ func TestTimeout(t *testing.T) {
 					case <-r.Context().Done():
 					}
 				}, func(t *testing.T, client *http.Client, _ *pipes) {
-					if body != nil { // one of this bubble
-						body = slowly(2, 50*time.Second)
-					}
-					r, _ := http.NewRequest("POST", "http://n1/slow", body)
+					r, _ := http.NewRequest("POST", "http://n1/slow", body())
 					res, err := client.Do(r)
 					if err != nil {
 						t.Fatal(err)
