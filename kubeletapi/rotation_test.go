@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -100,10 +101,10 @@ func write(t *testing.T, path string, content []byte) {
 }
 
 // replace puts content into a file in one step, as a mounted Secret does or by a
-// rename.
+// rename, which is the only way on Windows.
 func replace(t *testing.T, path string, content []byte, secret bool) {
 	t.Helper()
-	if !secret {
+	if !secret || runtime.GOOS == "windows" {
 		write(t, path+".new", content)
 		check(t, os.Rename(path+".new", path))
 		return
@@ -281,7 +282,7 @@ func (w *town) round(i int, cfg kubeletapi.Config, guests *apiservertest.CA, pai
 	if wayOfPair.broken != nil {
 		wayOfPair.broken(w.T, cfg.TLSPrivateKeyFile, apiservertest.KeyPEM(nextPair))
 	} else { // a pair that does not fit
-		replace(w.T, cfg.TLSCertFile, apiservertest.CertPEM(nextPair), wayOfPair.name != ways[0].name)
+		replace(w.T, cfg.TLSCertFile, apiservertest.CertPEM(nextPair), wayOfPair.name != "renamed over")
 	}
 	for range 3 {
 		time.Sleep(300 * time.Millisecond)

@@ -77,7 +77,10 @@ func (c *connection) retire() {
 // leaves a connection that is retired, and one that stayed silent.
 func (c *connection) use() (transport *http.Transport, done func(silent bool)) {
 	p := c.pool.Load()
-	p.enter()
+	if !p.enter() { // whoever still has a session that was left gets a pool for this request
+		p = c.newPool()
+		p.users, p.left = 1, true
+	}
 	return p.Transport, func(silent bool) {
 		if silent && c.pool.CompareAndSwap(p, c.newPool()) {
 			p.leave()

@@ -17,10 +17,11 @@ const dialTimeout = 10 * time.Second
 type pool struct {
 	*http.Transport
 
-	mu    sync.Mutex // guards the rest
-	open  map[*line]bool
-	users int
-	left  bool
+	mu     sync.Mutex // guards the rest
+	open   map[*line]bool
+	users  int
+	left   bool // closes when it has no users
+	closed bool
 }
 
 // line is a network connection of a pool.
@@ -43,7 +44,7 @@ func (p *pool) dial(ctx context.Context, network, address string) (net.Conn, err
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.left && p.users == 0 {
+	if p.closed {
 		conn.Close()
 		return nil, errors.New("nobody waits for this connection any more")
 	}
@@ -52,10 +53,14 @@ func (p *pool) dial(ctx context.Context, network, address string) (net.Conn, err
 	return l, nil
 }
 
-func (p *pool) enter() {
+// enter reports whether the pool can be used, until exit.
+func (p *pool) enter() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.users++
+	if !p.closed {
+		p.users++
+	}
+	return !p.closed
 }
 
 func (p *pool) exit() {
@@ -78,6 +83,7 @@ func (p *pool) clearLocked() {
 	if !p.left || p.users > 0 {
 		return
 	}
+	p.closed = true
 	for l := range p.open {
 		l.Conn.Close()
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/http"
 	"testing"
-	"time"
 
 	"kubeletauth/authn"
 )
@@ -51,19 +50,24 @@ func TestNothingStaysOfAPool(t *testing.T) {
 	}
 }
 
-// Whoever still uses a session that was left can do so.
+// Whoever still uses a session that was left can do so, and its connections do
+// not stay either.
 func TestAPoolThatIsLeftCanBeUsed(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	c := w.client(w.kubeconfig("token: " + ourToken))
 	s, err := c.session()
 	must(t, err)
+	mustReview(t, c)
+	used := s.static.pool.Load()
 	s.retire()
+	if used.enter() || len(used.open) > 0 {
+		t.Errorf("a pool that was left can still be entered, or has %d connections", len(used.open))
+	}
 	for range 2 {
 		mustReview(t, c)
-		time.Sleep(10 * time.Millisecond)
-	}
-	if p := s.static.pool.Load(); len(p.open) > 0 {
-		t.Errorf("%d connections are left", len(p.open))
+		if len(used.open) > 0 {
+			t.Errorf("%d connections are left", len(used.open))
+		}
 	}
 }

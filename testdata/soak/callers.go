@@ -108,7 +108,7 @@ func (t *town) once(c caller, client *http.Client) {
 	t.counts[c.name][strconv.Itoa(code)]++
 	t.slowest[c.name] = max(t.slowest[c.name], time.Since(start))
 	if !slices.Contains(allowed, code) {
-		t.violations[fmt.Sprintf("%s: %d after %v, %.200v", c.name, code, time.Since(start).Round(100*time.Millisecond), err)]++
+		t.violateLocked(fmt.Sprintf("%s: %d after %v, %.200v", c.name, code, time.Since(start).Round(100*time.Millisecond), err))
 	}
 }
 

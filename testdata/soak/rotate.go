@@ -136,7 +136,18 @@ func (t *town) expect(want int, call func(*town, *http.Client) (int, error), cli
 func (t *town) violate(what string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.violations[what]++
+	t.violateLocked(what)
+}
+
+// violateLocked keeps a hundred kinds, each with what the log said last.
+func (t *town) violateLocked(what string) {
+	if len(t.violations) >= 100 {
+		what = "others"
+	}
+	if t.violations[what]++; t.violations[what] == 1 && what != "others" {
+		delete(t.violations, what)
+		t.violations[fmt.Sprintf("%s; %.400s", what, t.said.String())]++
+	}
 }
 
 func (t *town) rotateServing(context.Context, int) {

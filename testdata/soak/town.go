@@ -36,6 +36,7 @@ type town struct {
 	stop    func()
 
 	pause   sync.RWMutex // held for reading by everyone who does something
+	said    last
 	apiDown trouble
 	upDown  trouble
 	number  atomic.Int64 // of credentials, none of which is used twice
@@ -72,7 +73,7 @@ func newTown(dir string) *town {
 	t.cfg = kubeletapi.Config{
 		AnonymousAuth: true, AuthenticationTokenWebhook: true, AuthorizationMode: kubeletapi.ModeWebhook, HostnameOverride: "n1",
 		ClientCAFile: t.path("ca.crt"), Kubeconfig: t.path("kubeconfig"), TLSCertFile: t.path("tls.crt"), TLSPrivateKeyFile: t.path("tls.key"),
-		Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Logger: slog.New(slog.NewTextHandler(&t.said, &slog.HandlerOptions{Level: slog.LevelError})),
 	}
 	t.auth, err = kubeletapi.New(t.cfg)
 	must(err)
@@ -84,7 +85,7 @@ func newTown(dir string) *town {
 
 func (t *town) serve() {
 	own := node.API{NodeName: "n1", Metrics: t.auth.WriteMetrics}.Handler()
-	server := &kubeletapi.Server{Config: t.cfg, Auth: t.auth, ReadHeaderTimeout: 2 * time.Second,
+	server := &kubeletapi.Server{Config: t.cfg, Auth: t.auth,
 		Handler: upstream.Route([]string{"/up"}, t.proxy, own)}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	must(err)
@@ -173,4 +174,20 @@ func answer(w http.ResponseWriter, r *http.Request) {
 		defer conn.Close()
 		io.Copy(conn, buffered)
 	}
+}
+
+// last is the last line of a log.
+type last struct{ atomic.Pointer[string] }
+
+func (l *last) Write(line []byte) (int, error) {
+	s := string(line)
+	l.Store(&s)
+	return len(line), nil
+}
+
+func (l *last) String() string {
+	if s := l.Load(); s != nil {
+		return *s
+	}
+	return ""
 }
