@@ -17,6 +17,15 @@ import (
 // noticed is how long a file's new contents may take to be in force everywhere.
 const noticed = 1100 * time.Millisecond
 
+// notice waits until a file that the API server's client reads has been noticed:
+// it is looked at only when there is something to review.
+func (t *town) notice() {
+	time.Sleep(noticed)
+	client := t.client(51, true)
+	defer client.CloseIdleConnections()
+	cold(t, client) // whatever the answer is
+}
+
 // rotate replaces each file again and again until ctx ends.
 func (t *town) rotate(ctx context.Context) (wait func()) {
 	turns := []func(ctx context.Context, i int){t.rotateClientCA, t.rotateServing, t.rotateKubeconfig, t.rotateToken, t.rotateAPICA}
@@ -162,7 +171,7 @@ func (t *town) rotateServing(context.Context, int) {
 
 func (t *town) rotateKubeconfig(_ context.Context, i int) {
 	t.replace("kubeconfig", t.kubeconfig(i))
-	time.Sleep(noticed)
+	t.notice()
 }
 
 // rotateToken revokes the old token once the new one is there.
@@ -172,7 +181,7 @@ func (t *town) rotateToken(_ context.Context, i int) {
 	next := fmt.Sprint("client-token-", i)
 	t.api.SetClientTokens(string(old), next)
 	t.replace("token", []byte(next))
-	time.Sleep(noticed)
+	t.notice()
 	t.api.SetClientTokens(next)
 }
 
@@ -186,8 +195,8 @@ func (t *town) rotateAPICA(context.Context, int) {
 	serving, err := next.Issue(apiservertest.Certificate{CommonName: "kube-apiserver", IPs: []net.IP{net.IPv4(127, 0, 0, 1)}, Usages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}})
 	must(err)
 	t.replace("api-ca.crt", append(next.PEM(), old...))
-	time.Sleep(noticed)
+	t.notice()
 	t.api.SetCertificate(serving)
 	t.replace("api-ca.crt", next.PEM())
-	time.Sleep(noticed)
+	t.notice()
 }
