@@ -46,7 +46,7 @@ func TestProtocolFloods(t *testing.T) {
 		{"ping", 5, 4 * 5, 5 * 4 * mib, true, false},
 		{"settings", 5, 4 * 5, 5 * mib, false, false},
 		{"window", 40, 40 * 250 / 3, 64 * mib, false, false},
-		{"token", 40, 40 * 250 / 3, 64 * mib, true, false},
+		{"token", 40, 40 * 250 / 3, 128 * mib, true, false},
 	} {
 		t.Run(test.flood, func(t *testing.T) {
 			w := newWorld(t)

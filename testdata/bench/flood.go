@@ -132,7 +132,7 @@ const (
 	knownEvery = 10 * time.Millisecond
 	newEvery   = 250 * time.Millisecond
 	soon       = 10 * floodLatency
-	late       = 4 * soon // also for a machine with other things to do
+	late       = time.Second // also for a machine with other things to do
 )
 
 // during asks for so long, and waits for the last answers.
