@@ -36,7 +36,7 @@ func sieges(z size) []siege {
 	return []siege{
 		{"Distinct garbage tokens over connections that are kept", connections, rate, false, false, long(10 * time.Second), long(30 * time.Second), long(45 * time.Second)},
 		{"Distinct garbage tokens, each over a fresh connection", connections, rate / 10, true, false, long(10 * time.Second), long(30 * time.Second), long(10 * time.Second)},
-		{"A trickle of garbage tokens", 100, 200, false, false, long(5 * time.Second), long(140 * time.Second), long(10 * time.Second)},
+		{"A trickle of garbage tokens", connections, 200, false, false, long(5 * time.Second), long(140 * time.Second), long(10 * time.Second)},
 		{"A trickle of them while the API server hangs", 100, 20, false, true, long(5 * time.Second), long(20 * time.Second), long(20 * time.Second)},
 	}
 }
