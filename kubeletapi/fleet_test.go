@@ -103,7 +103,7 @@ func ours(t *testing.T, api *fleetAPI, roots *x509.CertPool) (f filter, closed f
 		t.Fatal(err)
 	}
 	c := auth.identities
-	c.roots, c.metrics = func(time.Time) *x509.CertPool { return roots }, nil // which count none without a client CA file
+	c.roots = func(time.Time) *x509.CertPool { return roots }
 	// A thousand of them have to fit into a test's memory, and nobody needs more.
 	c.byCertificate, c.byToken, c.byUser = ttlcache.NewTable[identity](64), ttlcache.NewTable[identity](64), ttlcache.NewTable[decisions](64)
 	c.refusedChains, c.refusedTokens, auth.memory.others = ttlcache.NewTable[refusal](64), ttlcache.NewTable[error](64), ttlcache.NewTable[answer](64)

@@ -54,8 +54,12 @@ func (v CounterVec) Func(read func() int64, values ...string) { v.family.put(rea
 // Counter is one count.
 type Counter struct{ n atomic.Uint64 }
 
-// Inc adds one.
-func (c *Counter) Inc() { c.n.Add(1) }
+// Inc adds one. It is safe to call on nil.
+func (c *Counter) Inc() {
+	if c != nil {
+		c.n.Add(1)
+	}
+}
 
 // Value returns the count so far.
 func (c *Counter) Value() uint64 { return c.n.Load() }
