@@ -28,7 +28,12 @@ func hide(h http.Header) {
 func isHidden(name string) bool {
 	var folded [23]byte // more than the longest name below
 	for i := range min(len(name), len(folded)) {
-		if folded[i] = name[i] | 0x20; (folded[i] < 'a' || folded[i] > 'z') && (folded[i] < '0' || folded[i] > '9') {
+		switch c := name[i]; {
+		case 'a' <= c && c <= 'z', '0' <= c && c <= '9':
+			folded[i] = c
+		case 'A' <= c && c <= 'Z':
+			folded[i] = c | 0x20
+		default:
 			folded[i] = '-'
 		}
 	}
