@@ -15,7 +15,9 @@ import (
 	"reflect"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"unsafe"
 
 	"kubeletauth/authn"
 	"kubeletauth/kubeletapi"
@@ -302,8 +304,8 @@ func (w walk) value(v reflect.Value, path string) {
 	case name == "*kubeclient.Client" || name == "*slog.Logger" || name == "kubeletapi.EventLogger" || name == "*x509.CertPool":
 		return
 	case v.Kind() == reflect.Struct && v.Type().PkgPath() == "sync/atomic" && strings.HasPrefix(v.Type().Name(), "Pointer["):
-		if p := v.FieldByName("v"); !p.IsNil() {
-			w.value(reflect.NewAt(v.Type().Field(0).Type.Elem().Elem(), p.UnsafePointer()).Elem(), path)
+		if p := atomic.LoadPointer((*unsafe.Pointer)(v.FieldByName("v").Addr().UnsafePointer())); p != nil { // a clock may still run
+			w.value(reflect.NewAt(v.Type().Field(0).Type.Elem().Elem(), p).Elem(), path)
 		}
 		return
 	}
