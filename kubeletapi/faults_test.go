@@ -1,7 +1,7 @@
 package kubeletapi
 
 import (
-	"cmp"
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
@@ -14,7 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -50,11 +50,11 @@ func apiFaults() []apiFault {
 	inject := func(f fault) func(*faultCell) { return func(c *faultCell) { c.api.Inject(c.resource, f) } }
 	return []apiFault{
 		{name: "refused connection", begin: (*faultCell).stop, end: (*faultCell).restart, quick: true, code: "<error>", log: "(connection refused|EOF|connection reset)", down: true},
-		{name: "hang", inject: fault{Hang: make(chan struct{})}, reviews: 1, code: "<error>", log: "context deadline exceeded", down: true},
+		{name: "hang", inject: fault{Hang: make(chan struct{})}, reviews: 1, code: "<error>", log: "(context deadline exceeded|connection lost)", down: true},
 		{name: "reset", inject: fault{Break: apiservertest.BreakReset}, reviews: 5, code: "201", log: "(connection reset|EOF)", down: true},
 		{name: "reset stream", inject: fault{Break: apiservertest.BreakStream}, reviews: 1, quick: true, code: "201", log: "stream error", down: true},
 		{name: "close", inject: fault{Break: apiservertest.BreakClose}, reviews: 5, code: "<error>", log: "(connection reset|EOF|http2:)", down: true},
-		{name: "slow bytes", inject: fault{SlowBytes: 200 * time.Millisecond}, reviews: 1, code: "201", log: "context deadline exceeded", down: true},
+		{name: "slow bytes", inject: fault{SlowBytes: 200 * time.Millisecond}, reviews: 1, code: "201", log: "(context deadline exceeded|connection lost)", down: true},
 		{name: "TLS error", begin: (*faultCell).presentOther, end: (*faultCell).presentOwn, quick: true, code: "<error>", log: "certificate-authority in the kubeconfig"},
 		{name: "silence", begin: func(c *faultCell) { c.api.SetSilent(true) }, end: func(c *faultCell) { c.api.SetSilent(false) }, code: "<error>", log: "http2: client connection lost", down: true},
 		{name: "silent connection", begin: func(c *faultCell) { c.api.SetSilent(true); c.api.SetSilent(false) }, end: func(*faultCell) {}, reviews: 1, code: "<error>", heals: true},
@@ -96,11 +96,11 @@ type faultCell struct {
 	folder    string
 	written   lockedBuffer
 	recovery  time.Duration
+	wrong     []string
 	event     atomic.Pointer[Event]
 	auth      *Auth
 	caller    *http.Request
 	handler   http.Handler
-	own       tls.Certificate // the API server's
 }
 
 const (
@@ -117,14 +117,10 @@ func (c *faultCell) prepare(callers *apiservertest.CA, jane tls.Certificate) {
 	c.elsewhere = httptest.NewTLSServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { c.misled.Add(1) }))
 	c.Cleanup(c.elsewhere.Close)
 	c.folder = c.TempDir()
-	c.write("token", []byte(c.api.ClientToken()))
+	c.writeToken(c.api.ClientToken())
 	kubeconfig := c.api.Kubeconfig("")
 	if c.kube != "" {
-		self, err := os.Executable()
-		if err != nil {
-			c.Fatal(err)
-		}
-		user := strings.NewReplacer("SELF", fmt.Sprintf("%q", self), "FOLDER", fmt.Sprintf("%q", c.folder)).Replace(c.kube)
+		user := strings.Replace(c.kube, "FOLDER", c.folder, 1)
 		kubeconfig = regexp.MustCompile(`token: .*`).ReplaceAllLiteral(kubeconfig, []byte(user))
 	}
 	cfg := Config{
@@ -142,9 +138,9 @@ func (c *faultCell) prepare(callers *apiservertest.CA, jane tls.Certificate) {
 		cfg.AuthenticationStaleIfError, cfg.AuthorizationStaleIfError = time.Hour, time.Hour
 	}
 	c.start(cfg, jane)
-	if c.state != "unknown" {
+	if c.state != "unknown" && c.state != "busy" {
 		if code, body, _ := c.ask(); code != 200 {
-			c.Fatalf("at first %d %q: %s", code, body, c.written.String())
+			c.Errorf("at first %d %q: %s", code, body, c.written.String())
 		}
 	}
 }
@@ -164,7 +160,7 @@ func (c *faultCell) start(cfg Config, jane tls.Certificate) {
 		c.caller.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{jane.Leaf}}
 	}
 	if err := c.auth.CheckAPIServer(c.Context()); err != nil {
-		c.Fatal(err)
+		c.Errorf("at first: %v", err)
 	}
 }
 
@@ -240,20 +236,16 @@ func (c *faultCell) knowUs() {
 		return
 	}
 	c.api.SetClientTokens("renewed-SECRET-token")
-	c.write("token", []byte("renewed-SECRET-token"))
+	c.writeToken("renewed-SECRET-token")
 }
 
-// pluginOfFaults has the test binary print the credential in a file.
-const pluginOfFaults = `exec: {apiVersion: client.authentication.k8s.io/v1, interactiveMode: Never, command: SELF, args: [-test.run=TestPluginOfFaults], env: [{name: PLUGIN_OF_FAULTS, value: FOLDER}, {name: GORACE, value: atexit_sleep_ms=0}]}`
+// pluginOfFaults is a credential plugin that any Unix has.
+const pluginOfFaults = `exec: {apiVersion: client.authentication.k8s.io/v1, interactiveMode: Never, command: cat, args: [FOLDER/credential]}`
 
-func TestPluginOfFaults(t *testing.T) {
-	folder := os.Getenv("PLUGIN_OF_FAULTS")
-	if folder == "" {
-		t.Skip("for TestAPIServerFails")
-	}
-	token, _ := os.ReadFile(filepath.Join(folder, "token"))
-	fmt.Printf(`{"kind":"ExecCredential","apiVersion":"client.authentication.k8s.io/v1","status":{"token":%q}}`, token)
-	os.Exit(0)
+// writeToken makes a token the one of a token file and of a plugin.
+func (c *faultCell) writeToken(token string) {
+	c.write("token", []byte(token))
+	c.write("credential", fmt.Appendf(nil, `{"kind":"ExecCredential","apiVersion":"client.authentication.k8s.io/v1","status":{"token":%q}}`, token))
 }
 
 // refusal is what the caller gets when there is no answer.
@@ -277,13 +269,6 @@ func (c *faultCell) remembered() bool {
 	return ok && d != nil && d.inForce(now)
 }
 
-// forget waits for the end of the answer.
-func (c *faultCell) forget() {
-	for c.remembered() {
-		time.Sleep(10 * time.Millisecond)
-	}
-}
-
 // nameless reports whether a token is refused, which is remembered.
 func (c *faultCell) nameless() bool {
 	return c.name == "contradictory" && c.resource == apiservertest.TokenReviews
@@ -291,8 +276,8 @@ func (c *faultCell) nameless() bool {
 
 // check is one request while the API server fails, and one after it.
 func (c *faultCell) check() {
-	if c.state != "hot" && c.state != "unknown" {
-		c.forget()
+	for c.state != "hot" && c.state != "unknown" && c.remembered() {
+		time.Sleep(10 * time.Millisecond)
 	}
 	c.fail()
 	before := c.api.Count(c.resource)
@@ -307,12 +292,12 @@ func (c *faultCell) check() {
 	if code != wantCode || body != wantBody {
 		c.Errorf("%d %q, want %d %q; %s", code, body, wantCode, wantBody, c.written.String())
 	}
-	most := reviewTimeout + 3*time.Second // what a busy machine adds
-	switch {
-	case c.state == "hot":
-		c.reviews, most = 0, 3*time.Second
-	case c.quick:
-		most = reviewTimeout / 2
+	most := reviewTimeout + 20*time.Second // what a busy machine adds
+	if c.state == "hot" {
+		c.reviews = 0
+	}
+	if c.state == "hot" || c.quick {
+		most = reviewTimeout
 	}
 	if sent > c.reviews || c.state != "hot" && c.reviews > 0 && sent == 0 {
 		c.Errorf("%d reviews, want %d at most", sent, c.reviews)
@@ -330,37 +315,39 @@ func (c *faultCell) check() {
 		c.checkRecovery()
 	}
 	if c.misled.Load() > 0 {
-		c.Error("something followed the redirect")
+		c.Errorf("something followed the redirect")
 	}
 }
 
 // busy asks all the time while the API server fails. The answer in force is
 // enough until its end, while it is renewed in vain, and not a moment longer.
 func (c *faultCell) busy() {
-	c.forget()
 	begun := time.Now()
 	code, body, _ := c.ask()
 	certain, last := begun.Add(busyTTL), time.Now().Add(busyTTL) // between these two it ends
 	if code != 200 {
-		c.Fatalf("at first %d %q: %s", code, body, c.written.String())
+		c.Errorf("at first %d %q: %s", code, body, c.written.String())
 	}
 	c.fail()
-	before := c.api.Count(c.resource)
+	before, late := c.api.Count(c.resource), 0
 	for start := time.Now(); start.Before(last); start = time.Now() {
 		code, body, took := c.ask()
 		if code != 200 && start.Add(took).Before(certain) {
-			c.Fatalf("%d %q, %v before the end", code, body, time.Until(certain))
+			c.Errorf("%d %q, %v before the end", code, body, time.Until(certain))
 		}
-		if took > 3*time.Second && certain.Sub(start) > busyTTL/16 {
+		if start.Add(took).After(certain) {
+			late++
+		}
+		if took >= reviewTimeout && certain.Sub(start) > busyTTL/16 {
 			c.Errorf("waited %v for a renewal", took)
 		}
-		time.Sleep(20 * time.Millisecond)
+		time.Sleep(busyTTL / 40)
 	}
 	if code, body, _ := c.ask(); (code == 200) != c.heals {
 		c.Errorf("after the end %d %q", code, body)
 	}
-	if sent := c.api.Count(c.resource) - before; sent > 2*c.reviews {
-		c.Errorf("%d reviews, want %d at most", sent, 2*c.reviews)
+	if sent := c.api.Count(c.resource) - before; sent > (2+late)*c.reviews {
+		c.Errorf("%d reviews, want %d at most", sent, (2+late)*c.reviews)
 	}
 	c.recover()
 	c.checkRecovery()
@@ -420,7 +407,7 @@ func (c *faultCell) checkTraces(stale bool) {
 func (c *faultCell) checkRecovery() {
 	start := time.Now()
 	code, body, _ := c.ask()
-	for c.pause && code != 200 && time.Since(start) < 5*time.Second {
+	for c.pause && code != 200 && time.Since(start) < reviewTimeout {
 		time.Sleep(50 * time.Millisecond)
 		code, body, _ = c.ask()
 	}
@@ -448,50 +435,86 @@ func (b *lockedBuffer) String() string {
 	return b.b.String()
 }
 
-// faultCells are all faults in each of the reviews, for each state. They are
-// prepared before any of them begins, as an API server that is down should not
-// lose its port to another.
-func faultCells(t *testing.T, states ...string) (cells []*faultCell) {
-	callers := apiservertest.MustNewCA(t, "client-ca")
-	jane := callers.MustIssue(t, apiservertest.Certificate{CommonName: "jane", Usages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
-	for _, fault := range apiFaults() {
-		for _, resource := range []string{apiservertest.TokenReviews, apiservertest.SubjectAccessReviews} {
-			for _, state := range states {
-				c := &faultCell{T: t, apiFault: fault, resource: resource, state: state}
-				c.prepare(callers, jane)
-				cells = append(cells, c)
-			}
-		}
-	}
-	return cells
+// Errorf notes what went wrong, until it is known whether that is to be believed.
+func (c *faultCell) Errorf(format string, args ...any) {
+	c.wrong = append(c.wrong, fmt.Sprintf(format, args...))
 }
 
-// runCells runs f for all cells at once, for most of them only wait.
-func runCells(t *testing.T, cells []*faultCell, f func(*faultCell)) {
-	var running sync.WaitGroup
-	for _, c := range cells {
-		running.Go(func() {
-			t.Run(c.name+"/"+c.resource+"/"+c.state, func(t *testing.T) {
-				c.T = t
-				f(c)
-			})
-		})
+// run is the life of a cell. Where the machine stood still meanwhile, a failure
+// says nothing about a server with limits of some seconds, and there is another
+// try.
+func (c *faultCell) run(t *testing.T, callers *apiservertest.CA, jane tls.Certificate, stalls *stalls) (recovery time.Duration) {
+	const tries = 5
+	for try := 1; ; try++ {
+		next := &faultCell{T: t, apiFault: c.apiFault, resource: c.resource, state: c.state}
+		before := stalls.Load()
+		next.prepare(callers, jane)
+		if next.state == "busy" {
+			next.busy()
+		} else {
+			next.check()
+		}
+		if len(next.wrong) == 0 {
+			return next.recovery
+		}
+		if try == tries || stalls.Load() == before {
+			t.Errorf("%s", strings.Join(next.wrong, "\n"))
+			return 0
+		}
 	}
-	running.Wait()
+}
+
+// stalls counts how often this process got no turn for half a second.
+type stalls struct{ atomic.Int64 }
+
+func (s *stalls) watch(ctx context.Context) {
+	for last := time.Now(); ctx.Err() == nil; {
+		time.Sleep(20 * time.Millisecond)
+		now := time.Now()
+		if now.Sub(last) > 500*time.Millisecond {
+			s.Add(1)
+		}
+		last = now
+	}
 }
 
 // Nothing that failed is allowed; whoever has an answer notices nothing; and the
-// first request after the API server's return passes.
+// first request after the API server's return passes. All faults are tried at
+// once, in each of the reviews and for each state, for most of that is waiting.
 func TestAPIServerFails(t *testing.T) {
-	cells := faultCells(t, "hot", "expired", "unknown", "stale", "busy")
-	runCells(t, cells, func(c *faultCell) {
-		switch {
-		case c.state != "busy":
-			c.check()
-		case !c.nameless(): // which is an answer
-			c.busy()
+	callers := apiservertest.MustNewCA(t, "client-ca")
+	jane := callers.MustIssue(t, apiservertest.Certificate{CommonName: "jane", Usages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
+	var stalls stalls
+	var running, watching sync.WaitGroup
+	ctx, stop := context.WithCancel(t.Context())
+	watching.Go(func() { stalls.watch(ctx) })
+	var mu sync.Mutex
+	var slowest time.Duration
+	var where string
+	cells := 0
+	for _, fault := range apiFaults() {
+		for _, resource := range []string{apiservertest.TokenReviews, apiservertest.SubjectAccessReviews} {
+			for _, state := range []string{"hot", "expired", "unknown", "stale", "busy"} {
+				c := &faultCell{apiFault: fault, resource: resource, state: state}
+				if c.kube == pluginOfFaults && runtime.GOOS == "windows" || c.nameless() && state == "busy" { // for that is an answer
+					continue
+				}
+				cells++
+				running.Go(func() {
+					t.Run(c.name+"/"+c.resource+"/"+c.state, func(t *testing.T) {
+						recovery := c.run(t, callers, jane, &stalls)
+						mu.Lock()
+						defer mu.Unlock()
+						if recovery > slowest {
+							slowest, where = recovery, t.Name()
+						}
+					})
+				})
+			}
 		}
-	})
-	slowest := slices.MaxFunc(cells, func(a, b *faultCell) int { return cmp.Compare(a.recovery, b.recovery) })
-	t.Logf("%d cells; the longest recovery, from %s, took %v", len(cells), slowest.name, slowest.recovery)
+	}
+	running.Wait()
+	stop()
+	watching.Wait()
+	t.Logf("%d cells; the longest recovery took %v (%s); %d stalls", cells, slowest, where, stalls.Load())
 }

@@ -23,8 +23,8 @@ const (
 	// A connection is pinged when nothing came for pingAfter, and lost without an
 	// answer. That is known before a review ends, which is then tried again on
 	// another connection; a server that is slow answers pings all the same.
-	pingAfter   = 5 * time.Second
-	pingTimeout = 2 * time.Second
+	pingAfter   = 4 * time.Second
+	pingTimeout = 4 * time.Second
 
 	maxHeaderBytes = 64 << 10
 )
