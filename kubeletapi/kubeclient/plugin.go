@@ -16,7 +16,7 @@ const (
 	// pluginPause follows a failed run, and lies between two credentials that
 	// are given up for a 401: a flood of reviews does not become one of
 	// processes.
-	pluginPause = time.Second
+	pluginPause = time.Second / 2
 )
 
 // plugin keeps the credential that a plugin gave, and runs it again before the
