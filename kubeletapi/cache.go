@@ -347,8 +347,7 @@ func (c *identities) newIdentity(key ttlcache.Key, user *authn.UserInfo, now tim
 	if c.userTTL <= 0 {
 		return e
 	}
-	// Quoted, with its keys in order, no two different users look the same.
-	equal := sha256.Sum256(fmt.Appendf(nil, "%q", *e.Value.user))
+	equal := userKey(e.Value.user)
 	known, ok := c.byUser.Extend(equal, now, c.userTTL)
 	if !ok {
 		fresh := &ttlcache.Entry[decisions]{Key: equal}
@@ -358,6 +357,10 @@ func (c *identities) newIdentity(key ttlcache.Key, user *authn.UserInfo, now tim
 	e.Value.decisions = known
 	return e
 }
+
+// userKey covers every field: quoted, with its keys in order, no two different
+// users look the same.
+func userKey(u *authn.UserInfo) ttlcache.Key { return sha256.Sum256(fmt.Appendf(nil, "%q", *u)) }
 
 // compact returns a copy of u for keeping: without spare room, with all that is
 // the user's own in one piece of text, and with one copy of what many users have
