@@ -40,6 +40,7 @@ func TestCacheMetrics(t *testing.T) {
 		{"good /metrics&good /metrics&good /metrics", "decisions joined 2, decisions miss 1, tokens joined 2, tokens miss 1"},
 		{"good /metrics|good /logs/&good /logs/", "decisions joined 1, decisions miss 2, tokens hit 2, tokens miss 1"},
 		{"bad /metrics|bad /metrics", "tokens hit 1, tokens miss 1"},
+		{"good /metrics|285s|good /metrics", "decisions hit 1, decisions miss 1, tokens miss 2"}, // and is renewed
 		{"good /metrics|130s|good /metrics", "decisions hit 1, decisions miss 1, tokens miss 2"},
 	} {
 		synctest.Test(t, func(t *testing.T) {
