@@ -30,7 +30,7 @@ type metrics struct {
 	tokenInFlight, tokenWaiting   *prom.Gauge
 
 	certificateLifetime                 *prom.Histogram
-	certificatesKnown, decisionsKnown   *prom.Counter
+	certificatesKnown, decisionsKnown   *prom.Counter // apart, so that counting is not in the way of reading the rest
 	cached, queueRefused, cacheEvicted  prom.CounterVec
 	reviewsInFlight, queued, expiration prom.GaugeVec
 
@@ -66,6 +66,7 @@ type httpSeries struct {
 
 func newMetrics() *metrics {
 	m := &metrics{stale: map[string]*prom.Counter{}, reviews: map[string]prom.CounterVec{}, reviewTimes: map[string]prom.HistogramVec{}}
+	m.certificatesKnown, m.decisionsKnown = new(prom.Counter), new(prom.Counter)
 	r := &m.registry
 	seconds := []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}
 	httpLabels := []string{"method", "path", "server_type", "long_running"}
@@ -116,7 +117,7 @@ func newMetrics() *metrics {
 func (m *metrics) caches(a *Auth) {
 	ids := a.identities
 	if ids.roots != nil {
-		m.certificatesKnown = m.cached.With("certificates", "hit")
+		m.cached.Func(func() int64 { return int64(m.certificatesKnown.Value()) }, "certificates", "hit")
 		m.cached.Func(func() int64 { return int64(m.certificateLifetime.Count()) }, "certificates", "miss")
 		m.cacheEvicted.Func(ids.byCertificate.Evicted, "certificates")
 		m.cacheEvicted.Func(ids.refusedChains.Evicted, "refused-certificates")
@@ -130,7 +131,7 @@ func (m *metrics) caches(a *Auth) {
 		m.reviewsInFlight.Func(func() int64 { return int64(ids.reviews.Len()) }, "tokenreviews")
 	}
 	if memory := a.memory; memory != nil {
-		m.decisionsKnown = m.cached.With("decisions", "hit")
+		m.cached.Func(func() int64 { return int64(m.decisionsKnown.Value()) }, "decisions", "hit")
 		m.cached.Func(memory.reviews.Began, "decisions", "miss")
 		m.cached.Func(memory.reviews.Joined, "decisions", "joined")
 		m.cacheEvicted.Func(func() int64 { return ids.byUser.Evicted() + memory.others.Evicted() }, "decisions")
