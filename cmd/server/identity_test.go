@@ -15,6 +15,8 @@ import (
 	"kubeletauth/kubeletapi/apiservertest"
 )
 
+const configHead = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n"
+
 const secret = "SECRET-token-of-jane"
 
 // town is an API server, a client CA, and the files of a server that trusts

@@ -178,8 +178,6 @@ func file(t *testing.T, dir, name string, content []byte) string {
 	return path
 }
 
-const configHead = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n"
-
 // mistakes writes the files that rows name.
 func mistakes(t *testing.T, dir string) {
 	api := apiservertest.MustStart(t, apiservertest.Config{})
