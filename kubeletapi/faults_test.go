@@ -482,6 +482,7 @@ func (s *stalls) watch(ctx context.Context) {
 // first request after the API server's return passes. All faults are tried at
 // once, in each of the reviews and for each state, for most of that is waiting.
 func TestAPIServerFails(t *testing.T) {
+	t.Parallel()
 	callers := apiservertest.MustNewCA(t, "client-ca")
 	jane := callers.MustIssue(t, apiservertest.Certificate{CommonName: "jane", Usages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
 	var stalls stalls

@@ -337,6 +337,7 @@ func fleetSize() int {
 // What a fleet's API server sees is bounded by what the nodes' scrapers ask, in
 // every phase, and there is no herd: testdata/fleet/README.md has the figures.
 func TestFleet(t *testing.T) {
+	t.Parallel()
 	begin := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 	ca, err := apiservertest.MustNewCA(t, "root").IssueCA(apiservertest.Certificate{CommonName: "a", NotBefore: begin.Add(-time.Hour)})
 	if err != nil {

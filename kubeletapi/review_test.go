@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"kubeletauth/authn"
@@ -163,27 +164,29 @@ func TestFiltersShareNoConnection(t *testing.T) {
 // The log says which role this server lacks; a flood of requests does not keep
 // it from telling of a file.
 func TestLogOfReviewsAndReloads(t *testing.T) {
-	var log bytes.Buffer
-	api := &moody{access: &kubeclient.StatusError{Code: http.StatusForbidden}}
-	cfg := Config{AuthorizationMode: ModeWebhook, AnonymousAuth: true, HostnameOverride: "n1", AccessReviewer: api, Logger: slog.New(slog.NewTextHandler(&log, nil))}
-	auth, err := New(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer auth.Close()
-	for range 3 * logBurst {
-		auth.Handler(http.NotFoundHandler()).ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil))
-	}
-	if !strings.Contains(log.String(), "system:auth-delegator") || strings.Count(log.String(), "\n") > 2*logBurst {
-		t.Errorf("%d lines: %.1000s", strings.Count(log.String(), "\n"), &log)
-	}
-	cfg.reportReload(auth.metrics, "client-ca-file")(errors.New("no certificate"))
-	if !strings.Contains(log.String(), "no certificate") {
-		t.Error("not told of the file")
-	}
-	var metrics bytes.Buffer
-	auth.WriteMetrics(&metrics)
-	if !strings.Contains(metrics.String(), `kubeletauth_reload_total{file="client-ca-file",status="ok"} 0`) {
-		t.Errorf("a count does not begin at zero:\n%s", &metrics)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		api := &moody{access: &kubeclient.StatusError{Code: http.StatusForbidden}}
+		cfg := Config{AuthorizationMode: ModeWebhook, AnonymousAuth: true, HostnameOverride: "n1", AccessReviewer: api, Logger: slog.New(slog.NewTextHandler(&log, nil))}
+		auth, err := New(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer auth.Close()
+		for range 3 * logBurst {
+			auth.Handler(http.NotFoundHandler()).ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil))
+		}
+		if !strings.Contains(log.String(), "system:auth-delegator") || strings.Count(log.String(), "\n") > 2*logBurst {
+			t.Errorf("%d lines: %.1000s", strings.Count(log.String(), "\n"), &log)
+		}
+		cfg.reportReload(auth.metrics, "client-ca-file")(errors.New("no certificate"))
+		if !strings.Contains(log.String(), "no certificate") {
+			t.Error("not told of the file")
+		}
+		var metrics bytes.Buffer
+		auth.WriteMetrics(&metrics)
+		if !strings.Contains(metrics.String(), `kubeletauth_reload_total{file="client-ca-file",status="ok"} 0`) {
+			t.Errorf("a count does not begin at zero:\n%s", &metrics)
+		}
+	})
 }
