@@ -49,7 +49,10 @@ func NewTable[V any](size int) *Table[V] {
 // Get returns the value of key, or nil, and whether there is one that has not
 // expired at now. A value is expired from the very moment that it was given.
 func (t *Table[V]) Get(key Key, now time.Time) (v *V, ok bool) {
-	e := t.find(key)
+	return t.find(key).get(now)
+}
+
+func (e *Entry[V]) get(now time.Time) (v *V, ok bool) {
 	if e == nil {
 		return nil, false
 	}
@@ -58,8 +61,9 @@ func (t *Table[V]) Get(key Key, now time.Time) (v *V, ok bool) {
 
 // Extend is Get, and what it returns with true expires ttl after now instead.
 func (t *Table[V]) Extend(key Key, now time.Time, ttl time.Duration) (v *V, ok bool) {
-	if v, ok = t.Get(key, now); ok {
-		t.find(key).expires.Store(int64(After(now, ttl)))
+	e := t.find(key) // once: it may give way meanwhile
+	if v, ok = e.get(now); ok {
+		e.expires.Store(int64(After(now, ttl)))
 	}
 	return v, ok
 }

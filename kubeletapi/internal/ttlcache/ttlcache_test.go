@@ -57,6 +57,22 @@ func TestTableExtends(t *testing.T) {
 	}
 }
 
+// What is extended may give way to another value at any moment.
+func TestTableExtendsWhileItEvicts(t *testing.T) {
+	now, table := time.Now(), NewTable[int](8)
+	var group sync.WaitGroup
+	for i := range 4 {
+		group.Go(func() {
+			for k := range 20_000 {
+				e := entry(Key{byte(i), byte(k % 16)}, k)
+				table.Put(e, now, time.Second)
+				table.Extend(e.Key, now, time.Minute)
+			}
+		})
+	}
+	group.Wait()
+}
+
 func TestInstants(t *testing.T) {
 	now := time.Now()
 	for _, d := range []time.Duration{0, 1, -1, time.Hour, -time.Hour, 200 * 365 * 24 * time.Hour} {
@@ -125,7 +141,7 @@ func TestTableAgainstMap(t *testing.T) {
 		v       int
 		expires time.Time
 	}{}
-	for i := range 50_000 {
+	for i := range 20_000 {
 		now := start.Add(time.Duration(i) * time.Second)
 		k := rand.IntN(200)
 		if rand.IntN(2) == 0 {
