@@ -6,6 +6,7 @@ import (
 	"errors"
 	"hash/maphash"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -92,6 +93,15 @@ type ownAttributes struct {
 	verb, namespace, apiGroup, apiVersion, resource, subresource, name, path string
 }
 
+// clone returns a copy for keeping: what a request asks for may be a small part of
+// the text that it came in.
+func (o ownAttributes) clone() ownAttributes {
+	for _, field := range []*string{&o.verb, &o.namespace, &o.apiGroup, &o.apiVersion, &o.resource, &o.subresource, &o.name, &o.path} {
+		*field = strings.Clone(*field)
+	}
+	return o
+}
+
 type answer struct {
 	asked
 	*decision
@@ -173,6 +183,7 @@ func (m *memory) review(ctx context.Context, q *asked, ask func(context.Context)
 
 func (m *memory) keep(q *asked, d *decision, now time.Time) {
 	if q.own {
+		q.ownAttributes = q.ownAttributes.clone()
 		m.others.Put(&ttlcache.Entry[answer]{Key: m.key(q), Value: answer{*q, d}}, now, d.expires.Left(now))
 		return
 	}

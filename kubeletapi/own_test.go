@@ -152,6 +152,26 @@ func TestOwnAttributes(t *testing.T) {
 	}
 }
 
+// What is remembered of a long request is what was asked for, and not the rest.
+func TestOwnAttributesAreSmall(t *testing.T) {
+	auth, err := New(Config{AnonymousAuth: true, AuthorizationMode: ModeWebhook, RequestAttributes: AttributesNonResource, HostnameOverride: "n1", AccessReviewer: agreeable{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer auth.Close()
+	const n = 500
+	query := "?" + strings.Repeat("x", 60<<10)
+	empty := heapInUse()
+	for i := range n {
+		if _, err := auth.Check(httptest.NewRequest("GET", fmt.Sprintf("/%d%s", i, query), nil)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if each := (heapInUse() - empty) / n; each >= 2<<10 {
+		t.Errorf("%d bytes", each)
+	}
+}
+
 type authorizerFunc func(authz.Attributes) authz.Decision
 
 func (f authorizerFunc) Authorize(_ context.Context, a authz.Attributes) (authz.Decision, string, error) {
