@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"kubeletauth/authn"
 	"kubeletauth/authz"
@@ -56,8 +57,9 @@ func TestMoreThanIsRemembered(t *testing.T) {
 		t.Fatal(err)
 	}
 	var leaves [4 * certificates]*x509.Certificate
-	for i := range leaves {
-		leaves[i] = ca.MustIssue(t, apiservertest.Certificate{CommonName: fmt.Sprintf("user-%d", i)}).Leaf
+	for i := range leaves { // whose ends are in their order: those that end first give way
+		end := time.Now().Add(time.Hour + time.Duration(i)*time.Second)
+		leaves[i] = ca.MustIssue(t, apiservertest.Certificate{CommonName: fmt.Sprintf("user-%d", i), NotAfter: end}).Leaf
 	}
 	byToken := func(i int) *http.Request {
 		r := httptest.NewRequest("GET", "/metrics", nil)
