@@ -285,7 +285,7 @@ func (a *Auth) decideOwn(r *http.Request, id *identity, attributes *authz.Attrib
 func (a *Auth) inTurn(r *http.Request, id *identity, before *decision, attributes authz.Attributes) func(context.Context) (*decision, error) {
 	gate, source := a.insiders, fair.Source{Host: clip(id.user.Username)}
 	switch {
-	case before != nil && before.allowed:
+	case before != nil && before.allowed && !before.ended():
 		gate = nil
 	case a.identities.isAnonymous(id):
 		gate, source = a.strangers, a.identities.source(r)

@@ -154,7 +154,8 @@ func (m *memory) known(q *asked, now time.Time) *decision {
 	return nil
 }
 
-// review asks and keeps the answer. An error is no answer.
+// review asks and keeps the answer, or takes back the one before if it is not to
+// be kept. An error is no answer.
 func (m *memory) review(ctx context.Context, q *asked, ask func(context.Context) (*decision, error)) (*decision, error) {
 	d, err := ask(ctx)
 	now := time.Now()
@@ -177,6 +178,8 @@ func (m *memory) review(ctx context.Context, q *asked, ask func(context.Context)
 	if ttl > 0 {
 		d.begin(now, ttl+1) // to be used at the very moment of its end too
 		m.keep(q, d, now)
+	} else if before := m.known(q, now); before != nil {
+		before.end()
 	}
 	return d, nil
 }

@@ -208,6 +208,55 @@ func TestStaleIfError(t *testing.T) {
 	}
 }
 
+// A denial takes back what was allowed before, also where denials are not kept.
+func TestDenialThatIsNotKept(t *testing.T) {
+	for _, test := range []struct {
+		name, attributes string
+		wait             time.Duration // until the denial
+		code             int           // then, while the API server is down
+	}{
+		{"after the TTL", AttributesKubelet, 6 * time.Minute, 500},
+		{"own attributes after the TTL", AttributesNonResource, 6 * time.Minute, 500},
+		{"by a renewal", AttributesKubelet, 5*time.Minute - time.Second, 500},
+		{"own attributes by a renewal", AttributesNonResource, 5*time.Minute - time.Second, 500},
+		{"within the TTL", AttributesKubelet, time.Minute, 200}, // as nobody asked
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			api := &moody{}
+			auth, err := New(Config{AnonymousAuth: true, AuthorizationMode: ModeWebhook, RequestAttributes: test.attributes, HostnameOverride: "n1", AccessReviewer: api,
+				KubeAPIQPS: 1, KubeAPIBurst: 1, AuthorizationWebhookCacheUnauthorizedTTL: -1, AuthorizationStaleIfError: 10 * time.Minute, Logger: slog.New(slog.DiscardHandler)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer auth.Close()
+			r := httptest.NewRequest("GET", "/metrics", nil)
+			if _, err := auth.Check(r); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(test.wait)
+			api.set(func() { api.deny = true })
+			auth.Check(r)
+			synctest.Wait()
+			start := time.Now()
+			for range 5 {
+				auth.Check(r)
+			}
+			if took := time.Since(start); test.code == 500 && took < 3*time.Second {
+				t.Errorf("%s: a stranger is denied five times in %v, one a second is allowed for", test.name, took)
+			}
+			api.set(func() { api.access = refusedConnection })
+			code := 200
+			var refused *RefusedError
+			if _, err := auth.Check(r); errors.As(err, &refused) {
+				code = refused.Code
+			}
+			if code != test.code {
+				t.Errorf("%s: %d, not %d", test.name, code, test.code)
+			}
+		})
+	}
+}
+
 // Without the flags, nothing is used beyond its TTL.
 func TestNothingStaleByDefault(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
