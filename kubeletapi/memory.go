@@ -186,8 +186,9 @@ func (m *memory) review(ctx context.Context, q *asked, ask func(context.Context)
 
 func (m *memory) keep(q *asked, d *decision, now time.Time) {
 	if q.own {
-		q.ownAttributes = q.ownAttributes.clone()
-		m.others.Put(&ttlcache.Entry[answer]{Key: m.key(q), Value: answer{*q, d}}, now, d.expires.Left(now))
+		kept := *q
+		kept.ownAttributes = q.clone()
+		m.others.Put(&ttlcache.Entry[answer]{Key: m.key(q), Value: answer{kept, d}}, now, d.expires.Left(now))
 		return
 	}
 	d.place = q.place

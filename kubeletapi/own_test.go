@@ -167,7 +167,7 @@ func TestOwnAttributesAreSmall(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if each := (heapInUse() - empty) / n; each >= 2<<10 {
+	if each := int64(heapInUse()-empty) / n; each >= 2<<10 {
 		t.Errorf("%d bytes", each)
 	}
 }
