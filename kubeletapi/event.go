@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -127,7 +128,7 @@ func (t *trace) decide(attributes authz.Attributes, d *decision) {
 // serveLogged is serve, with an Event at its end.
 func (a *Auth) serveLogged(w http.ResponseWriter, r *http.Request, next http.Handler) {
 	t := &trace{start: time.Now()}
-	e := Event{Time: t.start.UTC(), ID: newID(), Remote: r.RemoteAddr, Method: clip(r.Method), Path: clip(r.URL.Path)}
+	e := Event{Time: t.start.UTC(), ID: newID(), Remote: r.RemoteAddr, Method: kept(r.Method), Path: kept(r.URL.Path)}
 	w.Header().Set("Audit-Id", e.ID)
 	answer := &answerWriter{ResponseWriter: w}
 	log := func(stage string) {
@@ -193,12 +194,16 @@ func (e *Event) explain(t *trace, user *authn.UserInfo, refused *RefusedError) {
 }
 
 func eventAttributes(a authz.Attributes) EventAttributes {
-	asked := EventAttributes{Verb: clip(a.Verb), Resource: clip(a.Resource), Subresource: clip(a.Subresource), Name: clip(a.Name)}
+	asked := EventAttributes{Verb: kept(a.Verb), Resource: kept(a.Resource), Subresource: kept(a.Subresource), Name: kept(a.Name)}
 	if a.Resource == "" {
-		asked.Path = clip(a.Path)
+		asked.Path = kept(a.Path)
 	}
 	return asked
 }
+
+// kept is clip for a part of a request, which may be much longer than what is
+// shown of it.
+func kept(text string) string { return strings.Clone(clip(text)) }
 
 func source(reviewed, stale bool) string {
 	switch {

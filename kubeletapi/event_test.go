@@ -211,3 +211,25 @@ func TestEventOfAPanic(t *testing.T) {
 		t.Errorf("%d bytes: %.300s, %v", len(line), line, err)
 	}
 }
+
+// An event may wait in a queue, and keeps no more of a long request than it shows.
+func TestEventsAreSmall(t *testing.T) {
+	for _, attributes := range []string{AttributesKubelet, AttributesNonResource} {
+		log := make(events, 0, 1000)
+		auth, err := New(Config{AnonymousAuth: true, AuthorizationMode: ModeWebhook, RequestAttributes: attributes, HostnameOverride: "n1", AccessReviewer: agreeable{}, EventLogger: &log})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer auth.Close()
+		handler := auth.Handler(http.NotFoundHandler())
+		const n = 500
+		query := "?" + strings.Repeat("x", 60<<10)
+		empty := heapInUse()
+		for i := range n {
+			handler.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", fmt.Sprintf("/%d%s", i, query), nil))
+		}
+		if each := int64(heapInUse()-empty) / n; len(log) != n || each >= 4<<10 {
+			t.Errorf("%s: %d events of %d bytes", attributes, len(log), each)
+		}
+	}
+}
