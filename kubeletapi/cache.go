@@ -41,16 +41,14 @@ type identity struct {
 	roots     *x509.CertPool // that the certificate was verified with; nil for others
 	notAfter  int64          // the credential's own end, in seconds by the node's clock; 0 for none
 	decisions *decisions     // nil where none are kept
-	origin    *identity      // whose answer this one repeats, beyond its TTL; nil for an answer
 }
 
-func (id *identity) fresh(h time.Time) bool {
-	return id.term.fresh(h) && (id.notAfter == 0 || h.Unix() < id.notAfter)
-}
+func (id *identity) fresh(h time.Time) bool { return id.term.fresh(h) && id.valid(h) }
 
-func (id *identity) inForce(now time.Time) bool {
-	return id.term.inForce(now) && (id.notAfter == 0 || now.Unix() < id.notAfter)
-}
+func (id *identity) inForce(now time.Time) bool { return id.term.inForce(now) && id.valid(now) }
+
+// valid reports whether the credential itself has not ended.
+func (id *identity) valid(now time.Time) bool { return id.notAfter == 0 || now.Unix() < id.notAfter }
 
 // identities finds the identity of a request in the order of the kubelet:
 // certificate, token in the header, token in a WebSocket protocol, anonymous.
@@ -339,6 +337,20 @@ func (c *identities) review(ctx context.Context, key ttlcache.Key, token string,
 	}
 	c.byToken.Put(e, now, id.expires.Left(now))
 	return id, nil
+}
+
+// stale repeats what was said about a token, if it may.
+func (c *identities) stale(key ttlcache.Key, before *identity, now time.Time, err error) *ttlcache.Entry[identity] {
+	if before == nil || !before.valid(now) {
+		return nil
+	}
+	e := &ttlcache.Entry[identity]{Key: key, Value: identity{user: before.user, notAfter: before.notAfter, decisions: before.decisions}}
+	if !e.Value.repeat(&before.term, c.staleFor, now, err) {
+		return nil
+	}
+	c.metrics.useStale("tokenreviews")
+	c.logger.Warn("The API server cannot review a token; its last answer stays in force", "user", clip(before.user.Username), "err", clip(err.Error()))
+	return e
 }
 
 // newIdentity gives the user what is known about an equal one.

@@ -166,7 +166,7 @@ func (e *Event) explain(t *trace, user *authn.UserInfo, refused *RefusedError) {
 		e.Attributes = append(e.Attributes, eventAttributes(a))
 	}
 	if t.id != nil {
-		e.Authentication = source(t.tokenReviewed, t.id.origin != nil)
+		e.Authentication = source(t.tokenReviewed, t.id.until != 0)
 		e.AuthenticatedBy = [...]string{"", "certificate", "token", "token", "anonymous"}[t.found]
 	}
 	if user == nil {
@@ -188,7 +188,7 @@ func (e *Event) explain(t *trace, user *authn.UserInfo, refused *RefusedError) {
 		e.Decision = "error"
 	}
 	if t.decision != nil {
-		e.Authorization = source(t.accessReviewed, t.decision.origin != nil)
+		e.Authorization = source(t.accessReviewed, t.decision.until != 0)
 		e.Reason = t.decision.reason()
 	}
 }

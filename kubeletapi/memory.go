@@ -28,9 +28,8 @@ type decisions struct {
 // list.
 type decision struct {
 	term
-	origin *decision                // that this one repeats, beyond its TTL; nil for an answer
-	next   atomic.Pointer[decision] // about the same user
-	text   unique.Handle[string]    // why; many have the same reason
+	next atomic.Pointer[decision] // about the same user
+	text unique.Handle[string]    // why; many have the same reason
 	place
 	allowed bool
 }
@@ -182,6 +181,21 @@ func (m *memory) review(ctx context.Context, q *asked, ask func(context.Context)
 		before.end()
 	}
 	return d, nil
+}
+
+// stale repeats a decision, if it may.
+func (m *memory) stale(q *asked, now time.Time, err error) *decision {
+	before := m.known(q, now)
+	if before == nil {
+		return nil
+	}
+	d := &decision{allowed: before.allowed, text: before.text}
+	if !d.repeat(&before.term, m.staleFor, now, err) {
+		return nil
+	}
+	m.metrics.useStale("subjectaccessreviews")
+	m.logger.Warn("The API server cannot review an access; its last answer stays in force", "err", clip(err.Error()))
+	return d
 }
 
 func (m *memory) keep(q *asked, d *decision, now time.Time) {
