@@ -67,7 +67,7 @@ type Auth struct {
 	memory     *memory
 	strangers  *fair.Gate // for reviews of what somebody wants who showed no credential
 	insiders   *fair.Gate // for those of attributes that a known user may choose freely
-	metrics    *metrics
+	metrics    metrics
 	client     *kubeclient.Client // that New made
 	clientCA   *reload.Value[clientCA]
 	lastReview probe
@@ -140,8 +140,7 @@ func (a *Auth) Handler(next http.Handler) http.Handler {
 }
 
 func (a *Auth) serve(w http.ResponseWriter, r *http.Request, next http.Handler) {
-	served := a.metrics.serve(r)
-	defer served.done()
+	defer a.metrics.requests.Begin(r.Method, r.URL.Path).End()
 	if a.EventLogger != nil {
 		a.serveLogged(w, r, next)
 		return
@@ -239,7 +238,7 @@ func (a *Auth) decide(r *http.Request, id *identity, v verb, s subresource, h ti
 	q := asked{about: id.decisions, place: place{v, s}}
 	before := id.decisions.get(q.place)
 	if before != nil && before.fresh(h) {
-		a.metrics.decisionKnown()
+		a.metrics.decisionsKnown.Inc()
 		return before, nil
 	}
 	attributes := a.attributes(id.user, v, s, "") // what is remembered must not depend on the path
@@ -274,7 +273,7 @@ func (a *Auth) decideOwn(r *http.Request, id *identity, attributes *authz.Attrib
 	}
 	before := a.memory.known(&q, h)
 	if before != nil && before.fresh(h) {
-		a.metrics.decisionKnown()
+		a.metrics.decisionsKnown.Inc()
 		return before, nil
 	}
 	return a.memory.decide(r.Context(), q, a.inTurn(r, id, before, *attributes))
@@ -361,7 +360,7 @@ func badRequest(err error) *RefusedError {
 // refuse is the one place where a refusal becomes an answer.
 func (a *Auth) refuse(w http.ResponseWriter, r *http.Request, e *RefusedError) *RefusedError {
 	a.log(r, e)
-	a.metrics.refuse(e.Code)
+	a.metrics.refused.With(strconv.Itoa(e.Code)).Inc()
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("Content-Length", strconv.Itoa(len(e.Message)))
 	if e.Code == http.StatusTooManyRequests {
@@ -435,7 +434,10 @@ func hideCredential(h http.Header, found credential) {
 
 // WriteMetrics writes what a was asked, found and waited for in the Prometheus
 // text format. An Auth that New did not make has nothing to write.
-func (a *Auth) WriteMetrics(w io.Writer) error { return a.metrics.write(w) }
+func (a *Auth) WriteMetrics(w io.Writer) error {
+	_, err := a.metrics.registry.WriteTo(w)
+	return err
+}
 
 // Close ends the reviews that are under way, waits for that, and lets go of the
 // API server. From then on only what is remembered is allowed. Call it once

@@ -144,14 +144,14 @@ func (c *identities) certificate(r *http.Request, h time.Time) (*identity, error
 func (c *identities) chain(chain []*x509.Certificate, roots *x509.CertPool, now time.Time) (*identity, error) {
 	key := chainKey(chain)
 	if id, ok := c.byCertificate.Get(key, now); ok && id.roots == roots && id.inForce(now) {
-		c.metrics.certificateKnown()
+		c.metrics.certificatesKnown.Inc()
 		return id, nil
 	}
 	if refused, ok := c.refusedChains.Get(key, now); ok && refused.roots == roots {
-		c.metrics.certificateKnown()
+		c.metrics.certificatesKnown.Inc()
 		return nil, refused.err
 	}
-	c.metrics.certificate(chain[0], now)
+	c.metrics.certificateLifetime.Observe(chain[0].NotAfter.Sub(now).Seconds())
 	user, notAfter, err := authn.VerifyCertificate(roots, chain)
 	if err != nil { // without the certificate in it: its size is the client's choice
 		err = &authn.InvalidCertificateError{Err: errors.New(clip(err.Error()))}
@@ -189,7 +189,7 @@ func (c *identities) header(r *http.Request, h time.Time) (*identity, error) {
 	}
 	last := c.slot(r)
 	if id := last.header(values[0], h); id != nil {
-		c.metrics.tokenKnown()
+		c.metrics.tokenHitTime.Observe(0) // to know takes no time
 		return id, nil
 	}
 	token, ok := authn.HeaderToken(r.Header)
@@ -219,27 +219,29 @@ func (c *identities) webSocket(r *http.Request, h time.Time) (*identity, error) 
 func (c *identities) token(r *http.Request, token string, h time.Time) (*identity, error) {
 	key := tokenKey(token)
 	if id, ok := c.byToken.Get(key, h); ok && id.fresh(h) {
-		c.metrics.tokenKnown()
+		c.metrics.tokenHitTime.Observe(0) // to know takes no time
 		return id, nil
 	}
 	start := time.Now()
 	id, err, known := c.remembered(key, start)
 	if !known {
 		id, err = c.await(r, key, token)
-		c.metrics.tokenAsked(time.Since(start))
+		c.metrics.tokenMiss.Inc()
+		c.metrics.tokenMissTime.Observe(time.Since(start).Seconds())
 		return id, err
 	}
 	if id != nil && id.renew(start) {
 		c.reviews.Start(key, func(ctx context.Context) (*identity, error) { return c.review(ctx, key, token, id) })
 	}
-	c.metrics.tokenKnown()
+	c.metrics.tokenHitTime.Observe(0) // to know takes no time
 	return id, err
 }
 
 // await asks about a token, or waits for the answer that is on its way. The
 // tokens of those who were never accepted wait for their turn.
 func (c *identities) await(r *http.Request, key ttlcache.Key, token string) (*identity, error) {
-	defer c.metrics.tokenBlocked()()
+	c.metrics.tokenWaiting.Add(1)
+	defer c.metrics.tokenWaiting.Add(-1)
 	traceOf(r.Context()).reviewToken()
 	source := c.source(r)
 	source.Kind = tokenKind(token)
@@ -305,10 +307,15 @@ func (c *identities) remembered(key ttlcache.Key, now time.Time) (*identity, err
 // review asks about a token and remembers the answer; if it is a refusal, it
 // takes back what was said before. A failure is no answer.
 func (c *identities) review(ctx context.Context, key ttlcache.Key, token string, before *identity) (*identity, error) {
-	done := c.metrics.tokenFetch()
+	c.metrics.tokenInFlight.Add(1)
 	user, err := authn.TokenUser(ctx, c.tokens, token)
-	done(err)
+	c.metrics.tokenInFlight.Add(-1)
 	now := time.Now()
+	if err == nil {
+		c.metrics.tokenFetched.Inc()
+	} else {
+		c.metrics.tokenFetchError.Inc()
+	}
 	switch {
 	case err == nil:
 	case authn.IsRefusal(err):
@@ -348,7 +355,7 @@ func (c *identities) stale(key ttlcache.Key, before *identity, now time.Time, er
 	if !e.Value.repeat(&before.term, c.staleFor, now, err) {
 		return nil
 	}
-	c.metrics.useStale("tokenreviews")
+	c.metrics.stale.With("tokenreviews").Inc()
 	c.logger.Warn("The API server cannot review a token; its last answer stays in force", "user", clip(before.user.Username), "err", clip(err.Error()))
 	return e
 }

@@ -107,10 +107,10 @@ func New(cfg Config) (*Auth, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := newMetrics()
 	requests := slog.New(fair.NewLogHandler(cfg.logger().Handler(), logRate, logBurst))
-	auth := &Auth{NodeName: name, FineGrained: cfg.FeatureGates[FineGrainedGate], StrictStreamingVerbs: cfg.StrictStreamingVerbs, EventLogger: cfg.EventLogger, Logger: requests, metrics: m}
-	if auth.client, err = cfg.useClient(m); err != nil {
+	auth := &Auth{NodeName: name, FineGrained: cfg.FeatureGates[FineGrainedGate], StrictStreamingVerbs: cfg.StrictStreamingVerbs, EventLogger: cfg.EventLogger, Logger: requests}
+	auth.metrics.define()
+	if auth.client, err = cfg.useClient(&auth.metrics); err != nil {
 		return nil, err
 	}
 	auth.strangers, auth.insiders = cfg.newGate(), cfg.newGate()
@@ -254,7 +254,7 @@ func (cfg *Config) setAuthorizer(auth *Auth) {
 		unauthorizedTTL: cmp.Or(cfg.AuthorizationWebhookCacheUnauthorizedTTL, 30*time.Second),
 		staleFor:        cfg.AuthorizationStaleIfError,
 		logger:          auth.Logger,
-		metrics:         auth.metrics,
+		metrics:         &auth.metrics,
 		seed:            maphash.MakeSeed(),
 		others:          ttlcache.NewTable[answer](maxOwn),
 	}
@@ -266,7 +266,7 @@ func (cfg *Config) setIdentities(auth *Auth) error {
 	ids := &identities{
 		tokenTTL:      cmp.Or(cfg.AuthenticationTokenWebhookCacheTTL, 2*time.Minute),
 		staleFor:      cfg.AuthenticationStaleIfError,
-		metrics:       auth.metrics,
+		metrics:       &auth.metrics,
 		logger:        auth.Logger,
 		strangers:     auth.strangers,
 		byCertificate: ttlcache.NewTable[identity](maxIdentities),
@@ -283,7 +283,7 @@ func (cfg *Config) setIdentities(auth *Auth) error {
 		ids.tokens = authn.Webhook{Reviewer: cfg.TokenReviewer, Audiences: cfg.APIAudiences}
 	}
 	if cfg.ClientCAFile != "" {
-		ca, err := newClientCA(cfg.ClientCAFile, cfg.reportReload(auth.metrics, "client-ca-file"))
+		ca, err := newClientCA(cfg.ClientCAFile, cfg.reportReload(&auth.metrics, "client-ca-file"))
 		if err != nil {
 			return fmt.Errorf("--client-ca-file: %w", err)
 		}
@@ -319,7 +319,7 @@ func (cfg *Config) reportReload(m *metrics, file string) func(error) {
 // a file of the program's own, as of those of a Config. The name must be one of
 // a few.
 func (a *Auth) ReportReload(file string) func(error) {
-	return (&Config{Logger: a.Logger}).reportReload(a.metrics, file)
+	return (&Config{Logger: a.Logger}).reportReload(&a.metrics, file)
 }
 
 func (cfg *Config) logger() *slog.Logger {

@@ -135,7 +135,7 @@ func (a *Auth) serveLogged(w http.ResponseWriter, r *http.Request, next http.Han
 		e := e
 		e.Stage, e.Status, e.Duration = stage, int(answer.code.Load()), time.Since(t.start)
 		if !a.EventLogger.LogEvent(e) {
-			a.metrics.dropEvent()
+			a.metrics.dropped.Inc()
 		}
 	}
 	defer log(StageComplete)

@@ -135,7 +135,7 @@ func (m *memory) decide(ctx context.Context, q asked, ask func(context.Context) 
 			return m.review(ctx, &q, ask)
 		})
 	}
-	m.metrics.decisionKnown()
+	m.metrics.decisionsKnown.Inc()
 	if d.allowed && d.renew(now) {
 		m.reviews.Start(q, func(ctx context.Context) (*decision, error) { return m.review(ctx, &q, ask) })
 	}
@@ -193,7 +193,7 @@ func (m *memory) stale(q *asked, now time.Time, err error) *decision {
 	if !d.repeat(&before.term, m.staleFor, now, err) {
 		return nil
 	}
-	m.metrics.useStale("subjectaccessreviews")
+	m.metrics.stale.With("subjectaccessreviews").Inc()
 	m.logger.Warn("The API server cannot review an access; its last answer stays in force", "err", clip(err.Error()))
 	return d
 }

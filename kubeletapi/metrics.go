@@ -1,78 +1,42 @@
 package kubeletapi
 
 import (
-	"crypto/x509"
-	"io"
-	"net/http"
-	"slices"
 	"strconv"
-	"strings"
-	"sync/atomic"
 	"time"
 
 	"kubeletauth/kubeletapi/internal/fair"
 	"kubeletauth/kubeletapi/internal/prom"
 )
 
-// metrics are counted under Kubernetes' names. All methods are safe to call on
-// nil, which counts nothing.
+// metrics are counted under Kubernetes' names. The zero value counts nothing.
 type metrics struct {
 	registry prom.Registry
-
-	httpRequests prom.CounterVec
-	httpDuration prom.HistogramVec
-	httpInflight prom.GaugeVec
-	http         [len(httpMethods) + 1][len(httpPaths) + 1]atomic.Pointer[httpSeries]
+	requests *prom.Requests
 
 	tokenMiss                     *prom.Counter
 	tokenHitTime, tokenMissTime   *prom.Histogram
 	tokenFetched, tokenFetchError *prom.Counter
 	tokenInFlight, tokenWaiting   *prom.Gauge
+	certificateLifetime           *prom.Histogram
+	certificatesKnown             *prom.Counter
+	decisionsKnown                *prom.Counter // apart, so that counting is not in the way of reading the rest
 
-	certificateLifetime                 *prom.Histogram
-	certificatesKnown, decisionsKnown   *prom.Counter // apart, so that counting is not in the way of reading the rest
-	cached, queueRefused, cacheEvicted  prom.CounterVec
+	cached, cacheEvicted, queueRefused  prom.CounterVec
 	reviewsInFlight, queued, expiration prom.GaugeVec
+	reviews                             map[string]prom.CounterVec // by resource
+	reviewTimes                         map[string]prom.HistogramVec
 
-	reviews     map[string]prom.CounterVec // by resource
-	reviewTimes map[string]prom.HistogramVec
-
-	refused [len(refusals)]*prom.Counter
-	evicted *prom.Counter
-	dropped *prom.Counter
-	stale   map[string]*prom.Counter // by resource
-	reloads prom.CounterVec
-	loaded  prom.GaugeVec
+	refused, stale, reloads prom.CounterVec
+	dropped, evicted        *prom.Counter
+	loaded                  prom.GaugeVec
 }
 
-// refusals are the codes of a RefusedError.
-var refusals = [...]int{400, 401, 403, 429, 500}
-
-// The label values that requests are counted by; every other one is "other"
-// (getMetricMethodBucket and getMetricBucket of pkg/kubelet/server/server.go).
-var (
-	httpMethods = [...]string{"OPTIONS", "GET", "HEAD", "POST", "PUT", "DELETE", "TRACE", "CONNECT"}
-	httpPaths   = [...]string{
-		"healthz", "readyz", "metrics", "metrics/cadvisor", "metrics/resource", "metrics/probes", "metrics/slis",
-		"stats", "logs", "spec", "pods", "runningpods", "allocatedPods", "configz", "checkpoint", "statusz", "flagz",
-		"exec", "attach", "run", "portForward", "containerLogs", "debug",
-	}
-)
-
-type httpSeries struct {
-	requests *prom.Counter
-	duration *prom.Histogram
-}
-
-func newMetrics() *metrics {
-	m := &metrics{stale: map[string]*prom.Counter{}, reviews: map[string]prom.CounterVec{}, reviewTimes: map[string]prom.HistogramVec{}}
-	m.certificatesKnown, m.decisionsKnown = new(prom.Counter), new(prom.Counter)
+// define makes the metrics, in the order in which they are written.
+func (m *metrics) define() {
 	r := &m.registry
+	m.certificatesKnown, m.decisionsKnown = new(prom.Counter), new(prom.Counter)
 	seconds := []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}
-	httpLabels := []string{"method", "path", "server_type", "long_running"}
-	m.httpRequests = r.Counter("kubelet_http_requests_total", "Number of the http requests received since the server started.", httpLabels...)
-	m.httpDuration = r.Histogram("kubelet_http_requests_duration_seconds", "Duration in seconds to serve http requests.", seconds, httpLabels...)
-	m.httpInflight = r.Gauge("kubelet_http_inflight_requests", "Number of the inflight http requests.", httpLabels...)
+	m.requests = r.Requests(seconds)
 
 	requests := r.Counter("authentication_token_cache_request_total", "Bearer tokens looked up, by whether the answer was known (hit) or the API server had to review the token (miss).", "status")
 	times := r.Histogram("authentication_token_cache_request_duration_seconds", "Time to look a bearer token up, by whether the answer was known.", seconds, "status")
@@ -94,23 +58,22 @@ func newMetrics() *metrics {
 	m.queueRefused = r.Counter("kubeletauth_review_queue_refused_total", "Reviews that were not asked for, as too many were or as their turn did not come within 5 seconds; the requests got 429. If it is no attack, raise --kube-api-qps.", "queue")
 	m.expiration = r.Gauge("kubeletauth_certificate_expiration_timestamp_seconds", "When the first of the certificates in use expires, in seconds since 1970: of the serving certificate with its intermediates, or of the authorities in the client CA file. Put a new one into the file before; take an authority out that is not used any more.", "certificate")
 
+	m.reviews, m.reviewTimes = map[string]prom.CounterVec{}, map[string]prom.HistogramVec{}
 	for resource, name := range map[string]string{"tokenreviews": "authn", "subjectaccessreviews": "authz"} {
 		m.reviews[resource] = r.Counter("apiserver_delegated_"+name+"_request_total", "Number of HTTP requests to the API server's "+resource+", by status code.", "code")
 		m.reviewTimes[resource] = r.Histogram("apiserver_delegated_"+name+"_request_duration_seconds", "Latency in seconds of HTTP requests to the API server's "+resource+", by status code.", []float64{0.25, 0.5, 0.7, 1, 1.5, 3, 5, 10}, "code")
 	}
-	refused := r.Counter("kubeletauth_refused_requests_total", "Requests that did not pass, by the code they got. 429 are those for whom no review was left: if they are not an attack, raise --kube-api-qps. 500 are those that the API server could not decide on: see the log.", "code")
-	for i, code := range refusals {
-		m.refused[i] = refused.With(strconv.Itoa(code))
+	m.refused = r.Counter("kubeletauth_refused_requests_total", "Requests that did not pass, by the code they got. 429 are those for whom no review was left: if they are not an attack, raise --kube-api-qps. 500 are those that the API server could not decide on: see the log.", "code")
+	for _, code := range []int{400, 401, 403, 429, 500} {
+		m.refused.With(strconv.Itoa(code))
 	}
-	stale := r.Counter("kubeletauth_stale_answers_total", "Answers of the API server that were used beyond their TTL, each for some seconds, as it could not be asked (--authentication-stale-if-error, --authorization-stale-if-error).", "resource")
-	for _, resource := range []string{"tokenreviews", "subjectaccessreviews"} {
-		m.stale[resource] = stale.With(resource)
-	}
+	m.stale = r.Counter("kubeletauth_stale_answers_total", "Answers of the API server that were used beyond their TTL, each for some seconds, as it could not be asked (--authentication-stale-if-error, --authorization-stale-if-error).", "resource")
+	m.stale.With("tokenreviews")
+	m.stale.With("subjectaccessreviews")
 	m.dropped = r.Counter("kubeletauth_decision_log_dropped_total", "Requests that are missing in the decision log, as it could not be written fast enough, or at all. --decision-log-mode=blocking makes requests wait instead.").With()
 	m.evicted = r.Counter("kubeletauth_evicted_connections_total", "Connections without a good credential that were closed to make room for others.").With()
 	m.loaded = r.Gauge("kubeletauth_reload_last_success_timestamp_seconds", "When what a file on disk says was taken over last, at the start or after a change, in seconds since 1970.", "file")
 	m.reloads = r.Counter("kubeletauth_reload_total", "Changes of a file on disk that were taken over (ok), or were not because the file cannot be read or used (error). On errors, see the log: the last good content is in force.", "file", "status")
-	return m
 }
 
 // caches has what a remembers, and what it asks, read when it is written.
@@ -152,140 +115,10 @@ func (m *metrics) queue(name string, gate *fair.Gate) {
 
 // expires has the end of a certificate read when it is written.
 func (m *metrics) expires(certificate string, end func() time.Time) {
-	if m != nil {
-		m.expiration.Func(func() int64 { return end().Unix() }, certificate)
-	}
-}
-
-func (m *metrics) write(w io.Writer) error {
-	if m == nil {
-		return nil
-	}
-	_, err := m.registry.WriteTo(w)
-	return err
-}
-
-// served is a request being served.
-type served struct {
-	series *httpSeries
-	start  time.Time
-}
-
-func (m *metrics) serve(r *http.Request) served {
-	if m == nil {
-		return served{}
-	}
-	s := m.httpSeries(r.Method, r.URL.Path)
-	s.requests.Inc()
-	return served{s, time.Now()}
-}
-
-func (s served) done() {
-	if s.series != nil {
-		s.series.duration.Observe(time.Since(s.start).Seconds())
-	}
-}
-
-func (m *metrics) httpSeries(method, path string) *httpSeries {
-	i, j := indexOrOther(httpMethods[:], method), indexOrOther(httpPaths[:], rootPath(path))
-	place := &m.http[i][j]
-	if s := place.Load(); s != nil {
-		return s
-	}
-	labels := []string{append(httpMethods[:], "other")[i], append(httpPaths[:], "other")[j], "readwrite", "false"}
-	switch labels[1] {
-	case "exec", "attach", "debug": // not portForward, as in the kubelet
-		labels[3] = "true"
-	}
-	s := &httpSeries{m.httpRequests.With(labels...), m.httpDuration.With(labels...)}
-	m.httpInflight.Func(s.inflight, labels...)
-	place.CompareAndSwap(nil, s)
-	return place.Load()
-}
-
-// inflight looks at those that have ended first, as they have begun too.
-func (s *httpSeries) inflight() int64 {
-	ended := s.duration.Count()
-	return int64(s.requests.Value() - ended)
-}
-
-func indexOrOther(list []string, s string) int {
-	if i := slices.Index(list, s); i >= 0 {
-		return i
-	}
-	return len(list)
-}
-
-// rootPath is the first segment of a path, and the second too below metrics.
-func rootPath(path string) string {
-	path = strings.TrimPrefix(path, "/")
-	root, rest, below := strings.Cut(path, "/")
-	if root == "metrics" && below {
-		second, _, _ := strings.Cut(rest, "/")
-		return path[:len(root)+1+len(second)]
-	}
-	return root
-}
-
-// tokenKnown counts a token whose answer was known. That takes no time.
-func (m *metrics) tokenKnown() {
-	if m != nil {
-		m.tokenHitTime.Observe(0)
-	}
+	m.expiration.Func(func() int64 { return end().Unix() }, certificate)
 }
 
 func (m *metrics) tokenHits() int64 { return int64(m.tokenHitTime.Count()) }
-
-func (m *metrics) tokenAsked(d time.Duration) {
-	if m != nil {
-		m.tokenMiss.Inc()
-		m.tokenMissTime.Observe(d.Seconds())
-	}
-}
-
-// tokenBlocked counts a request that waits until the function it returns is
-// called.
-func (m *metrics) tokenBlocked() func() {
-	if m == nil {
-		return func() {}
-	}
-	m.tokenWaiting.Add(1)
-	return func() { m.tokenWaiting.Add(-1) }
-}
-
-// tokenFetch counts a review until the function it returns is told its end.
-func (m *metrics) tokenFetch() func(error) {
-	if m == nil {
-		return func(error) {}
-	}
-	m.tokenInFlight.Add(1)
-	return func(err error) {
-		m.tokenInFlight.Add(-1)
-		if err != nil {
-			m.tokenFetchError.Inc()
-		} else {
-			m.tokenFetched.Inc()
-		}
-	}
-}
-
-func (m *metrics) certificateKnown() {
-	if m != nil {
-		m.certificatesKnown.Inc()
-	}
-}
-
-func (m *metrics) decisionKnown() {
-	if m != nil {
-		m.decisionsKnown.Inc()
-	}
-}
-
-func (m *metrics) certificate(leaf *x509.Certificate, now time.Time) {
-	if m != nil {
-		m.certificateLifetime.Observe(leaf.NotAfter.Sub(now).Seconds())
-	}
-}
 
 // review counts one HTTP request to the API server; it is kubeclient's Observe.
 func (m *metrics) review(resource, code string, d time.Duration) {
@@ -293,37 +126,11 @@ func (m *metrics) review(resource, code string, d time.Duration) {
 	m.reviewTimes[resource].With(code).Observe(d.Seconds())
 }
 
-func (m *metrics) refuse(code int) {
-	if i := slices.Index(refusals[:], code); m != nil && i >= 0 {
-		m.refused[i].Inc()
-	}
-}
-
-func (m *metrics) useStale(resource string) {
-	if m != nil {
-		m.stale[resource].Inc()
-	}
-}
-
-func (m *metrics) dropEvent() {
-	if m != nil {
-		m.dropped.Inc()
-	}
-}
-
-func (m *metrics) evict() {
-	if m != nil {
-		m.evicted.Inc()
-	}
-}
-
 // watch begins the counts of a file that was just read, or is about to be, at zero.
 func (m *metrics) watch(file string) {
-	if m != nil {
-		m.reloads.With(file, "ok")
-		m.reloads.With(file, "error")
-		m.load(file)
-	}
+	m.reloads.With(file, "ok")
+	m.reloads.With(file, "error")
+	m.load(file)
 }
 
 func (m *metrics) load(file string) {
@@ -332,13 +139,10 @@ func (m *metrics) load(file string) {
 }
 
 func (m *metrics) reload(file string, err error) {
-	if m == nil {
+	if err != nil {
+		m.reloads.With(file, "error").Inc()
 		return
 	}
-	status := "error"
-	if err == nil {
-		status = "ok"
-		m.load(file)
-	}
-	m.reloads.With(file, status).Inc()
+	m.reloads.With(file, "ok").Inc()
+	m.load(file)
 }

@@ -179,7 +179,7 @@ func TestLogOfReviewsAndReloads(t *testing.T) {
 		if !strings.Contains(log.String(), "system:auth-delegator") || strings.Count(log.String(), "\n") > 2*logBurst {
 			t.Errorf("%d lines: %.1000s", strings.Count(log.String(), "\n"), &log)
 		}
-		cfg.reportReload(auth.metrics, "client-ca-file")(errors.New("no certificate"))
+		cfg.reportReload(&auth.metrics, "client-ca-file")(errors.New("no certificate"))
 		if !strings.Contains(log.String(), "no certificate") {
 			t.Error("not told of the file")
 		}

@@ -92,7 +92,7 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	failed := make(chan error, 1)
 	limited := &fair.Listener{Listener: listener, Max: cmp.Or(s.MaxConnections, 10_000), MaxRequests: cmp.Or(s.MaxUnauthenticatedRequests, 4096)}
 	if s.Auth != nil {
-		limited.Evicted = s.Auth.metrics.evict
+		limited.Evicted = s.Auth.metrics.evicted.Inc
 	}
 	go func() { failed <- server.ServeTLS(limited, "", "") }()
 	if s.Ready != nil {
@@ -130,7 +130,7 @@ func (s *Server) httpServer() (*http.Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	config.GetCertificate, err = s.Config.servingCertificate(name, auth.metrics)
+	config.GetCertificate, err = s.Config.servingCertificate(name, &auth.metrics)
 	if err != nil {
 		return nil, err
 	}

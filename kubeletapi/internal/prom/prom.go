@@ -1,4 +1,6 @@
-// Package prom counts things and writes them in the Prometheus text format.
+// Package prom counts things and writes them in the Prometheus text format. A
+// metric that no [Registry] made, which is nil or a zero value, may be told
+// things, and counts nothing.
 package prom
 
 import (
@@ -45,7 +47,10 @@ func (r *Registry) Counter(name, help string, labels ...string) CounterVec {
 }
 
 // With returns the counter for these label values, in the order of the labels.
-func (v CounterVec) With(values ...string) *Counter { return v.family.with(values).(*Counter) }
+func (v CounterVec) With(values ...string) *Counter {
+	c, _ := v.family.with(values).(*Counter)
+	return c
+}
 
 // Func has a counter read each time it is written: from a function that is safe
 // for concurrent use and never returns less than before.
@@ -54,7 +59,7 @@ func (v CounterVec) Func(read func() int64, values ...string) { v.family.put(rea
 // Counter is one count.
 type Counter struct{ n atomic.Uint64 }
 
-// Inc adds one. It is safe to call on nil.
+// Inc adds one.
 func (c *Counter) Inc() {
 	if c != nil {
 		c.n.Add(1)
@@ -78,7 +83,10 @@ func (r *Registry) Gauge(name, help string, labels ...string) GaugeVec {
 }
 
 // With returns the gauge for these label values, in the order of the labels.
-func (v GaugeVec) With(values ...string) *Gauge { return v.family.with(values).(*Gauge) }
+func (v GaugeVec) With(values ...string) *Gauge {
+	g, _ := v.family.with(values).(*Gauge)
+	return g
+}
 
 // Func has a gauge read each time it is written, from a function that is safe for
 // concurrent use.
@@ -95,7 +103,11 @@ func (r reading) write(w *bytes.Buffer, name, labels string) {
 type Gauge struct{ n atomic.Int64 }
 
 // Add adds n, which may be negative.
-func (g *Gauge) Add(n int64) { g.n.Add(n) }
+func (g *Gauge) Add(n int64) {
+	if g != nil {
+		g.n.Add(n)
+	}
+}
 
 // Value returns the value now.
 func (g *Gauge) Value() int64 { return g.n.Load() }
@@ -117,7 +129,10 @@ func (r *Registry) Histogram(name, help string, bounds []float64, labels ...stri
 }
 
 // With returns the histogram for these label values, in the order of the labels.
-func (v HistogramVec) With(values ...string) *Histogram { return v.family.with(values).(*Histogram) }
+func (v HistogramVec) With(values ...string) *Histogram {
+	h, _ := v.family.with(values).(*Histogram)
+	return h
+}
 
 // Histogram is one set of buckets.
 type Histogram struct {
@@ -128,6 +143,9 @@ type Histogram struct {
 
 // Observe counts v.
 func (h *Histogram) Observe(v float64) {
+	if h == nil {
+		return
+	}
 	i := 0
 	if len(h.bounds) > 0 && v > h.bounds[0] { // the first bucket is where most things are
 		i, _ = slices.BinarySearch(h.bounds, v)
@@ -178,6 +196,9 @@ func (r *Registry) add(name, help, kind string, labels []string, make func() sam
 
 // put sets what a combination of label values is written by.
 func (f *family) put(s sample, values []string) {
+	if f == nil {
+		return
+	}
 	pairs := f.pairs(values)
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -185,6 +206,9 @@ func (f *family) put(s sample, values []string) {
 }
 
 func (f *family) with(values []string) sample {
+	if f == nil {
+		return nil
+	}
 	pairs := f.pairs(values)
 	f.mu.RLock()
 	s := f.series[pairs]

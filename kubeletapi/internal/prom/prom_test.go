@@ -84,3 +84,47 @@ func TestConcurrentUse(t *testing.T) {
 		t.Errorf("counted %d; %s", n, got.String())
 	}
 }
+
+// What no Registry made counts nothing, and can be told.
+func TestNothing(t *testing.T) {
+	CounterVec{}.With("a").Inc()
+	CounterVec{}.Func(func() int64 { return 1 }, "a")
+	GaugeVec{}.With("a").Add(1)
+	GaugeVec{}.Func(func() int64 { return 1 }, "a")
+	HistogramVec{}.With("a").Observe(1)
+	var requests *Requests
+	requests.Begin("GET", "/").End()
+}
+
+// Each row is a request, and the labels that it is counted by.
+func TestRequests(t *testing.T) {
+	for _, test := range []struct{ method, path, want string }{
+		{"GET", "/metrics", "GET metrics false"},
+		{"GET", "/metrics/", "GET other false"},
+		{"GET", "/metrics/cadvisor/x", "GET metrics/cadvisor false"},
+		{"GET", "/metrics/mine", "GET other false"},
+		{"get", "/stats/summary", "other stats false"},
+		{"BREW", "/who/knows", "other other false"},
+		{"POST", "/exec/a/b/c", "POST exec true"},
+		{"POST", "/portForward/a", "POST portForward false"},
+		{"GET", "/other", "GET other false"},
+		{"other", "", "other other false"},
+	} {
+		var r Registry
+		var got strings.Builder
+		requests := r.Requests([]float64{1})
+		request := requests.Begin(test.method, test.path)
+		r.WriteTo(&got)
+		label := strings.Fields(test.want)
+		series := `{method="` + label[0] + `",path="` + label[1] + `",server_type="readwrite",long_running="` + label[2] + `"} `
+		if text := got.String(); !strings.Contains(text, "_total"+series+"1\n") || !strings.Contains(text, "inflight_requests"+series+"1\n") || !strings.Contains(text, "_count"+series+"0\n") {
+			t.Errorf("%s %s: no %s in %s", test.method, test.path, series, text)
+		}
+		request.End()
+		got.Reset()
+		r.WriteTo(&got)
+		if text := got.String(); !strings.Contains(text, "inflight_requests"+series+"0\n") || !strings.Contains(text, "_count"+series+"1\n") {
+			t.Errorf("%s %s after its end: no %s in %s", test.method, test.path, series, text)
+		}
+	}
+}
