@@ -15,6 +15,7 @@ import (
 	"kubeletauth/authz"
 	"kubeletauth/kubeletapi/internal/fair"
 	"kubeletauth/kubeletapi/internal/reload"
+	"kubeletauth/kubeletapi/internal/tlsconfig"
 	"kubeletauth/kubeletapi/kubeclient"
 )
 
@@ -69,7 +70,7 @@ type Auth struct {
 	insiders   *fair.Gate // for those of attributes that a known user may choose freely
 	metrics    metrics
 	client     *kubeclient.Client // that New made
-	clientCA   *reload.Value[clientCA]
+	clientCA   *reload.Value[tlsconfig.Bundle]
 	lastReview probe
 }
 

@@ -15,6 +15,7 @@ import (
 	"kubeletauth/authn"
 	"kubeletauth/authz"
 	"kubeletauth/kubeletapi/internal/fair"
+	"kubeletauth/kubeletapi/internal/tlsconfig"
 	"kubeletauth/kubeletapi/internal/ttlcache"
 	"kubeletauth/kubeletapi/kubeclient"
 )
@@ -199,7 +200,7 @@ func (cfg *Config) useClient(m *metrics) (*kubeclient.Client, error) {
 // Validate returns an error that names the flag of a value that cannot be used,
 // as far as that shows without reading a file.
 func (cfg *Config) Validate() error {
-	_, err := cfg.tlsConfig()
+	_, err := tlsconfig.New(cfg.TLSMinVersion, cfg.TLSCipherSuites, cfg.TLSCurvePreferences)
 	return cmp.Or(err, cfg.checkGates(), cfg.checkMode(), cfg.checkAttributes(), cfg.checkAnonymous())
 }
 
@@ -288,7 +289,7 @@ func (cfg *Config) setIdentities(auth *Auth) error {
 			return fmt.Errorf("--client-ca-file: %w", err)
 		}
 		auth.clientCA = ca
-		ids.roots = func(h time.Time) *x509.CertPool { return ca.GetAt(h.Add(-horizonAhead)).roots }
+		ids.roots = func(h time.Time) *x509.CertPool { return ca.GetAt(h.Add(-horizonAhead)).Roots }
 	}
 	if cfg.AnonymousAuth {
 		user, _, _ := authn.Anonymous{}.AuthenticateRequest(nil)

@@ -103,7 +103,7 @@ func (m *metrics) caches(a *Auth) {
 	m.queue("strangers", a.strangers)
 	m.queue("insiders", a.insiders)
 	if a.clientCA != nil {
-		m.expires("client-ca", func() time.Time { return a.clientCA.Get().expires })
+		m.expires("client-ca", func() time.Time { return a.clientCA.Get().Expires })
 	}
 }
 

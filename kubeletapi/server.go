@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"kubeletauth/kubeletapi/internal/fair"
+	"kubeletauth/kubeletapi/internal/tlsconfig"
 )
 
 // Server serves a handler behind a filter over HTTPS, as the kubelet serves its
@@ -118,7 +119,7 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 }
 
 func (s *Server) httpServer() (*http.Server, error) {
-	config, err := s.Config.tlsConfig()
+	config, err := tlsconfig.New(s.Config.TLSMinVersion, s.Config.TLSCipherSuites, s.Config.TLSCurvePreferences)
 	if err != nil {
 		return nil, err
 	}
@@ -135,10 +136,15 @@ func (s *Server) httpServer() (*http.Server, error) {
 		return nil, err
 	}
 	s.certificate.Store(&config.GetCertificate)
-	auth.metrics.expires("serving", func() time.Time { return chainEnd(config.GetCertificate) })
+	auth.metrics.expires("serving", func() (end time.Time) {
+		if pair, err := config.GetCertificate(nil); err == nil { // else none could ever be made
+			end = tlsconfig.ChainEnd(pair.Certificate)
+		}
+		return end
+	})
 	var roots func() *x509.CertPool
 	if auth.clientCA != nil {
-		roots = func() *x509.CertPool { return auth.clientCA.Get().roots }
+		roots = func() *x509.CertPool { return auth.clientCA.Get().Roots }
 	}
 	handler := s.Handler
 	if handler == nil {
@@ -151,7 +157,7 @@ func (s *Server) httpServer() (*http.Server, error) {
 	return &http.Server{
 		Handler:                      counted(auth.Handler(handler)),
 		ConnContext:                  withSlot,
-		TLSConfig:                    perConnection(config, roots),
+		TLSConfig:                    tlsconfig.PerConnection(config, roots),
 		ReadHeaderTimeout:            cmp.Or(s.ReadHeaderTimeout, 10*time.Second),
 		ReadTimeout:                  cmp.Or(s.ReadTimeout, time.Minute),
 		WriteTimeout:                 cmp.Or(s.WriteTimeout, 4*time.Hour),

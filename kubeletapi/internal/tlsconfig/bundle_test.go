@@ -1,4 +1,4 @@
-package kubeletapi
+package tlsconfig
 
 import (
 	"bytes"
@@ -13,17 +13,17 @@ func TestHalfWrittenBundle(t *testing.T) {
 	first, second := apiservertest.MustNewCA(t, "1").PEM(), apiservertest.MustNewCA(t, "2").PEM()
 	both := append(bytes.Clone(first), second...)
 	for n := range both {
-		pool, err := parseBundle(both[:n])
+		pool, err := ParseBundle(both[:n])
 		whole := n == len(first) || n == len(first)-1 || n == len(both)-1
 		if (err == nil) != whole {
 			t.Errorf("%d of %d bytes, of which the first certificate has %d: %v", n, len(both), len(first), err)
 		}
-		if err != nil && pool.roots != nil {
+		if err != nil && pool.Roots != nil {
 			t.Error("an error, and a pool")
 		}
 	}
 	for text, ok := range map[string]bool{"# a comment\n": true, "no new line": true, "-": false, "-----BEGIN CERTIFICATE-----": false, "-----BEGIN CERTIFICATE-----\nAAAA\n": false, "- one\n": true} {
-		if _, err := parseBundle(append(bytes.Clone(first), text...)); (err == nil) != ok {
+		if _, err := ParseBundle(append(bytes.Clone(first), text...)); (err == nil) != ok {
 			t.Errorf("%q after a certificate: %v", text, err)
 		}
 	}

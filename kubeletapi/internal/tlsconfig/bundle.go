@@ -1,0 +1,62 @@
+package tlsconfig
+
+import (
+	"bytes"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"strings"
+	"time"
+)
+
+const beginCertificate = "-----BEGIN CERTIFICATE-----"
+
+// Bundle is a bundle of authorities, and when the first of them expires.
+type Bundle struct {
+	Roots   *x509.CertPool
+	Expires time.Time
+}
+
+// ParseBundle is ParseCertsPEM of k8s.io/client-go util/cert: blocks of another
+// type, or with headers, do not count. A bundle that ends within a certificate is
+// refused, for it is still being written; one that ends between two is taken.
+func ParseBundle(content []byte) (Bundle, error) {
+	ca, found := Bundle{Roots: x509.NewCertPool()}, false
+	for {
+		var block *pem.Block
+		if block, content = pem.Decode(content); block == nil {
+			break
+		}
+		if block.Type != "CERTIFICATE" || len(block.Headers) > 0 {
+			continue
+		}
+		certificate, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return Bundle{}, err
+		}
+		ca.Roots.AddCert(certificate)
+		if !found || certificate.NotAfter.Before(ca.Expires) {
+			ca.Expires = certificate.NotAfter
+		}
+		found = true
+	}
+	last := content[bytes.LastIndexByte(content, '\n')+1:]
+	if bytes.Contains(content, []byte(beginCertificate)) || len(last) > 0 && strings.HasPrefix(beginCertificate, string(last)) {
+		return Bundle{}, errors.New("its last certificate is cut off")
+	}
+	if !found {
+		return Bundle{}, errors.New("data does not contain any valid RSA or ECDSA certificates (want PEM with CERTIFICATE blocks)")
+	}
+	return ca, nil
+}
+
+// ChainEnd is when the first certificate of a chain expires. Those that cannot be
+// read do not count.
+func ChainEnd(chain [][]byte) (end time.Time) {
+	for _, der := range chain {
+		if c, err := x509.ParseCertificate(der); err == nil && (end.IsZero() || c.NotAfter.Before(end)) {
+			end = c.NotAfter
+		}
+	}
+	return end
+}
