@@ -18,6 +18,7 @@ import (
 	"kubeletauth/authn"
 	"kubeletauth/kubeletapi/internal/fair"
 	"kubeletauth/kubeletapi/internal/ttlcache"
+	"kubeletauth/kubeletapi/kubeclient"
 )
 
 const (
@@ -330,7 +331,7 @@ func (c *identities) review(ctx context.Context, key ttlcache.Key, token string,
 			c.byToken.Put(e, now, e.Value.expires.Left(now))
 			return &e.Value, nil
 		}
-		c.logger.Error("Failed to make webhook authenticator request", reviewFailure(err)...)
+		c.logger.Error("Failed to make webhook authenticator request", "err", clip(err.Error()), kubeclient.Advice(err))
 		return nil, err
 	}
 	e := c.newIdentity(key, user, now)

@@ -15,6 +15,7 @@ import (
 	"kubeletauth/authz"
 	"kubeletauth/kubeletapi/internal/fair"
 	"kubeletauth/kubeletapi/internal/ttlcache"
+	"kubeletauth/kubeletapi/kubeclient"
 )
 
 // decisions are those about one user: a short list, which is read without a
@@ -167,7 +168,7 @@ func (m *memory) review(ctx context.Context, q *asked, ask func(context.Context)
 			m.keep(q, d, now)
 			return d, nil
 		}
-		m.logger.Error("Failed to make webhook authorizer request", reviewFailure(err)...)
+		m.logger.Error("Failed to make webhook authorizer request", "err", clip(err.Error()), kubeclient.Advice(err))
 		return nil, err
 	}
 	ttl := m.unauthorizedTTL

@@ -63,7 +63,7 @@ func TestUnavailableAPIServer(t *testing.T) {
 			defer client.Close()
 			test.do(api)
 			_, _, err = authz.Webhook{Reviewer: client}.Authorize(t.Context(), authz.Attributes{User: &authn.UserInfo{Username: "jane"}, Verb: "get", Path: "/"})
-			if err == nil || unavailable(err) != test.want {
+			if err == nil || kubeclient.IsUnavailable(err) != test.want {
 				t.Errorf("%v: %v, not %v", err, !test.want, test.want)
 			}
 		})

@@ -89,7 +89,7 @@ func TestUnavailable(t *testing.T) {
 		{context.Canceled, false},
 		{&authn.InvalidTokenError{}, false},
 	} {
-		if got := unavailable(test.err); got != test.want {
+		if got := kubeclient.IsUnavailable(test.err); got != test.want {
 			t.Errorf("%v: %v", test.err, got)
 		}
 	}

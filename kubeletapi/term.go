@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"kubeletauth/kubeletapi/internal/ttlcache"
+	"kubeletauth/kubeletapi/kubeclient"
 )
 
 // renewalPause is the least time between two attempts to renew an answer.
@@ -47,7 +48,7 @@ func (t *term) repeat(before *term, staleFor time.Duration, now time.Time, err e
 	}
 	t.expires = min(ttlcache.After(now, staleTerm), t.until)
 	t.early.Store(int64(staleTerm - renewalPause))
-	return staleFor > 0 && !before.ended() && t.until.Left(now) > 0 && before.expires.Left(now) < staleTerm && unavailable(err)
+	return staleFor > 0 && !before.ended() && t.until.Left(now) > 0 && before.expires.Left(now) < staleTerm && kubeclient.IsUnavailable(err)
 }
 
 // end takes the answer back.

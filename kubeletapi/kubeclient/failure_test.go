@@ -1,4 +1,4 @@
-package kubeletapi
+package kubeclient_test
 
 import (
 	"bytes"
@@ -42,9 +42,9 @@ func TestGrantInTheLog(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var text, structured bytes.Buffer
-			attrs := reviewFailure(&kubeclient.StatusError{Code: test.code, Message: test.message})
-			slog.New(slog.NewTextHandler(&text, nil)).Error("x", attrs...)
-			slog.New(slog.NewJSONHandler(&structured, nil)).Error("x", attrs...)
+			advice := kubeclient.Advice(&kubeclient.StatusError{Code: test.code, Message: test.message})
+			slog.New(slog.NewTextHandler(&text, nil)).Error("x", advice)
+			slog.New(slog.NewJSONHandler(&structured, nil)).Error("x", advice)
 			_, hint, _ := strings.Cut(text.String(), " hint=")
 			if (test.hint == "") != (hint == "") || !strings.Contains(hint, test.hint) {
 				t.Errorf("hint %s, want %q", hint, test.hint)
@@ -63,8 +63,8 @@ func TestGrantInTheLog(t *testing.T) {
 			}
 		})
 	}
-	if attrs := reviewFailure(errors.New("x")); len(attrs) != 2 {
-		t.Errorf("%q", attrs)
+	if advice := kubeclient.Advice(errors.New("x")); !advice.Equal(slog.Attr{}) {
+		t.Errorf("%v", advice)
 	}
 }
 

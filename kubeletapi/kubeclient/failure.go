@@ -1,10 +1,11 @@
-package kubeletapi
+package kubeclient
 
 import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
@@ -12,14 +13,13 @@ import (
 	"strings"
 
 	"kubeletauth/authn"
-	"kubeletauth/kubeletapi/kubeclient"
 )
 
-// unavailable reports whether err means that the API server cannot be reached or
+// IsUnavailable reports whether err means that the API server cannot be reached or
 // is in trouble. Whatever else is wrong, such as its certificate, this server's
 // own credential, or an answer that makes no sense, is none.
-func unavailable(err error) bool {
-	var status *kubeclient.StatusError
+func IsUnavailable(err error) bool {
+	var status *StatusError
 	if errors.As(err, &status) {
 		return status.Code >= 500
 	}
@@ -38,25 +38,26 @@ func isHTTP2(text string) bool {
 	return strings.HasPrefix(text, "http2: ") || strings.HasPrefix(text, "stream error: ")
 }
 
-// reviewFailure is what the log says of a review without an answer, and what to
-// do about it.
-func reviewFailure(err error) []any {
-	attrs := []any{"err", clip(err.Error())}
-	var status *kubeclient.StatusError
+// Advice is what to do about a review that failed with err, for a line of the log:
+// the attribute hint, and grant where a binding is missing, or nothing.
+func Advice(err error) slog.Attr {
+	var status *StatusError
 	if !errors.As(err, &status) {
-		return attrs
+		return slog.Attr{}
 	}
-	switch user := refusedUser(status.Message); {
+	user := refusedUser(status.Message)
+	const needs = "this server's user needs a ClusterRoleBinding to the ClusterRole system:auth-delegator"
+	switch {
 	case status.Code == http.StatusUnauthorized:
-		return append(attrs, "hint", "the API server does not accept this server's own credential: has it expired?")
+		return slog.String("hint", "the API server does not accept this server's own credential: has it expired?")
 	case status.Code != http.StatusForbidden:
-		return attrs
+		return slog.Attr{}
 	case user == authn.UserAnonymous:
-		return append(attrs, "hint", "this server has shown the API server no credential: give the kubeconfig one")
+		return slog.String("hint", "this server has shown the API server no credential: give the kubeconfig one")
 	case user != "":
-		attrs = append(attrs, "grant", delegator(user))
+		return slog.Group("", "grant", delegator(user), "hint", needs)
 	}
-	return append(attrs, "hint", "this server's user needs a ClusterRoleBinding to the ClusterRole system:auth-delegator")
+	return slog.String("hint", needs)
 }
 
 // refusedUser returns the user whom kube-apiserver names as it refuses
