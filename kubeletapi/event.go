@@ -1,19 +1,17 @@
 package kubeletapi
 
 import (
-	"bufio"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
-	"net"
 	"net/http"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"kubeletauth/authn"
 	"kubeletauth/authz"
+	"kubeletauth/kubeletapi/internal/responsewriter"
 )
 
 // Event is what became of one request. It holds no credential. Texts are as the
@@ -130,26 +128,26 @@ func (a *Auth) serveLogged(w http.ResponseWriter, r *http.Request, next http.Han
 	t := &trace{start: time.Now()}
 	e := Event{Time: t.start.UTC(), ID: newID(), Remote: r.RemoteAddr, Method: kept(r.Method), Path: kept(r.URL.Path)}
 	w.Header().Set("Audit-Id", e.ID)
-	answer := &answerWriter{ResponseWriter: w}
+	answered := &responsewriter.Writer{ResponseWriter: w}
 	log := func(stage string) {
 		e := e
-		e.Stage, e.Status, e.Duration = stage, int(answer.code.Load()), time.Since(t.start)
+		e.Stage, e.Status, e.Duration = stage, answered.Code(), time.Since(t.start)
 		if !a.EventLogger.LogEvent(e) {
 			a.metrics.dropped.Inc()
 		}
 	}
 	defer log(StageComplete)
 	r = r.WithContext(context.WithValue(r.Context(), traceKey{}, t))
-	user, refused := a.pass(answer, r)
+	user, refused := a.pass(answered, r)
 	e.explain(t, user, refused)
 	if user != nil {
 		var once sync.Once
-		answer.lasts = func() { once.Do(func() { log(StageStarted) }) }
+		answered.Upgraded = func() { once.Do(func() { log(StageStarted) }) }
 		defer once.Do(func() {}) // not after the end
-		defer time.AfterFunc(longAnswer, answer.lasts).Stop()
-		next.ServeHTTP(answer, r)
+		defer time.AfterFunc(longAnswer, answered.Upgraded).Stop()
+		next.ServeHTTP(answered, r)
 	}
-	answer.code.CompareAndSwap(0, http.StatusOK)
+	answered.End()
 }
 
 // explain fills in what was found out about a request.
@@ -220,37 +218,4 @@ func newID() string {
 	var id [16]byte
 	rand.Read(id[:]) // never fails
 	return hex.EncodeToString(id[:])
-}
-
-// answerWriter notes the code of an answer.
-type answerWriter struct {
-	http.ResponseWriter
-	code  atomic.Int32
-	lasts func() // called at an upgrade, if set
-}
-
-// WriteHeader notes the code, of those that are not final only 101.
-func (w *answerWriter) WriteHeader(code int) {
-	upgrade := code == http.StatusSwitchingProtocols
-	if code >= 200 || upgrade {
-		w.code.CompareAndSwap(0, int32(code))
-	}
-	if w.ResponseWriter.WriteHeader(code); upgrade && w.lasts != nil {
-		w.lasts()
-	}
-}
-
-// Unwrap is for [http.ResponseController].
-func (w *answerWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
-
-// Flush is for handlers that know no http.ResponseController.
-func (w *answerWriter) Flush() { http.NewResponseController(w.ResponseWriter).Flush() }
-
-// Hijack is too. Over HTTP/2 it is an error.
-func (w *answerWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	conn, rw, err := http.NewResponseController(w.ResponseWriter).Hijack()
-	if err == nil && w.code.CompareAndSwap(0, http.StatusSwitchingProtocols) && w.lasts != nil {
-		w.lasts()
-	}
-	return conn, rw, err
 }

@@ -14,6 +14,7 @@ import (
 
 	"kubeletauth/authn"
 	"kubeletauth/authz"
+	"kubeletauth/kubeletapi/internal/responsewriter"
 )
 
 type events []Event
@@ -109,7 +110,7 @@ func TestEventsLetHandlersStreamAndHijack(t *testing.T) {
 	var log events
 	auth := &Auth{EventLogger: &log}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		answer := &answerWriter{ResponseWriter: w}
+		answer := &responsewriter.Writer{ResponseWriter: w}
 		answer.WriteHeader(http.StatusEarlyHints)
 		if answer.Flush(); r.URL.Path == "/hijack" {
 			conn, _, err := answer.Hijack()
