@@ -13,7 +13,9 @@ import (
 
 	"kubeletauth/authn"
 	"kubeletauth/authz"
+	"kubeletauth/kubeletapi/internal/cleanpath"
 	"kubeletauth/kubeletapi/internal/fair"
+	"kubeletauth/kubeletapi/internal/horizon"
 	"kubeletauth/kubeletapi/internal/reload"
 	"kubeletauth/kubeletapi/internal/tlsconfig"
 	"kubeletauth/kubeletapi/kubeclient"
@@ -63,7 +65,7 @@ type Auth struct {
 	// level error what failed here. Nil is slog.Default().
 	Logger *slog.Logger
 
-	clock      clock
+	clock      horizon.Clock
 	identities *identities
 	memory     *memory
 	strangers  *fair.Gate // for reviews of what somebody wants who showed no credential
@@ -112,9 +114,9 @@ func (e *RefusedError) Unwrap() error { return e.Err }
 // can be read in two ways: whoever goes on to serve r serves the path that was
 // authorized.
 func (a *Auth) Check(r *http.Request) (*authn.UserInfo, error) {
-	redirect, err := canonicalPath(r)
+	redirect, err := cleanpath.Redirect(r)
 	if redirect != "" {
-		err = errClean
+		err = cleanpath.ErrUnclean
 	}
 	if err != nil {
 		return nil, badRequest(err)
@@ -154,7 +156,7 @@ func (a *Auth) serve(w http.ResponseWriter, r *http.Request, next http.Handler) 
 // pass answers r unless it may pass. If it may, it returns the user, and r is
 // ready for the next handler.
 func (a *Auth) pass(w http.ResponseWriter, r *http.Request) (*authn.UserInfo, *RefusedError) {
-	clean, err := canonicalPath(r)
+	clean, err := cleanpath.Redirect(r)
 	if clean != "" {
 		redirect(w, r, clean)
 		return nil, nil
@@ -173,7 +175,7 @@ func (a *Auth) pass(w http.ResponseWriter, r *http.Request) (*authn.UserInfo, *R
 
 // check is the two questions, in their order.
 func (a *Auth) check(r *http.Request) (*authn.UserInfo, credential, *RefusedError) {
-	h := a.clock.horizon()
+	h := a.clock.Horizon()
 	id, found, err := a.identify(r, h)
 	if a.EventLogger != nil {
 		traceOf(r.Context()).identify(id, found)

@@ -15,6 +15,7 @@ import (
 	"kubeletauth/authn"
 	"kubeletauth/authz"
 	"kubeletauth/kubeletapi/internal/fair"
+	"kubeletauth/kubeletapi/internal/horizon"
 	"kubeletauth/kubeletapi/internal/tlsconfig"
 	"kubeletauth/kubeletapi/internal/ttlcache"
 	"kubeletauth/kubeletapi/kubeclient"
@@ -289,7 +290,7 @@ func (cfg *Config) setIdentities(auth *Auth) error {
 			return fmt.Errorf("--client-ca-file: %w", err)
 		}
 		auth.clientCA = ca
-		ids.roots = func(h time.Time) *x509.CertPool { return ca.GetAt(h.Add(-horizonAhead)).Roots }
+		ids.roots = func(h time.Time) *x509.CertPool { return ca.GetAt(h.Add(-horizon.Ahead)).Roots }
 	}
 	if cfg.AnonymousAuth {
 		user, _, _ := authn.Anonymous{}.AuthenticateRequest(nil)

@@ -1,4 +1,6 @@
-package kubeletapi
+// Package cleanpath tells whether the path of a request may be authorized and
+// served as it stands.
+package cleanpath
 
 import (
 	"errors"
@@ -8,32 +10,33 @@ import (
 	"strings"
 )
 
-var (
-	errPath  = errors.New("the path has an encoded slash or dot segment, a backslash or a NUL: two programs could read it in two ways")
-	errClean = errors.New("the path has an empty or a dot segment: ask for the path it resolves to")
-)
+// ErrUnclean is the error for a path that nobody is redirected from, and the one to
+// return where nobody can be.
+var ErrUnclean = errors.New("the path has an empty or a dot segment: ask for the path it resolves to")
 
-// canonicalPath returns "" for a request whose path may be authorized and
+var errAmbiguous = errors.New("the path has an encoded slash or dot segment, a backslash or a NUL: two programs could read it in two ways")
+
+// Redirect returns "" for a request whose path may be authorized and
 // served as it stands, and otherwise the path to redirect to: repeated slashes
 // and dot segments are resolved as http.ServeMux resolves them. It refuses what
 // two programs could read in two ways: a backslash or a NUL, and a slash or a
 // dot segment that is percent-encoded. Of a path that may be served, the
 // decoded form, which is authorized, and the encoded one, which a handler may
 // route on, have the same segments.
-func canonicalPath(r *http.Request) (redirect string, err error) {
+func Redirect(r *http.Request) (redirect string, err error) {
 	if r.URL.RawPath == "" && isPlain(r.URL.Path) {
 		return "", nil
 	}
 	escaped := r.URL.EscapedPath()
 	if strings.IndexByte(r.URL.Path, '\\') >= 0 || strings.IndexByte(r.URL.Path, 0) >= 0 || ambiguous(escaped) || escaped == "*" {
-		return "", errPath
+		return "", errAmbiguous
 	}
 	clean := cleanPath(escaped)
 	switch {
 	case clean == escaped, r.Method == http.MethodConnect && escaped == "": // only a host is named
 		return "", nil
 	case r.Method == http.MethodConnect: // ServeMux would serve it as it is
-		return "", errClean
+		return "", ErrUnclean
 	}
 	return clean, nil
 }
