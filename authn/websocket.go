@@ -3,6 +3,7 @@ package authn
 import (
 	"encoding/base64"
 	"net/http"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -92,13 +93,7 @@ func decodeWebSocketToken(encoded string) (string, error) {
 // isWebSocket is IsWebSocketRequest of k8s.io/streaming
 // pkg/httpstream/wsstream/conn.go: the word upgrade anywhere in Connection will do.
 func isWebSocket(h http.Header) bool {
-	if !strings.EqualFold(h.Get("Upgrade"), "websocket") {
-		return false
-	}
-	for _, value := range h["Connection"] {
-		if strings.Contains(strings.ToLower(value), "upgrade") {
-			return true
-		}
-	}
-	return false
+	return strings.EqualFold(h.Get("Upgrade"), "websocket") && slices.ContainsFunc(h["Connection"], func(value string) bool {
+		return strings.Contains(strings.ToLower(value), "upgrade")
+	})
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 )
@@ -67,7 +68,8 @@ func VerifyCertificate(roots *x509.CertPool, chain []*x509.Certificate) (u *User
 	if u, err = certificateUser(leaf); err != nil {
 		return nil, time.Time{}, &InvalidCertificateError{err}
 	}
-	return u, earliestNotAfter(verified[0]), nil
+	first := slices.MinFunc(verified[0], func(a, b *x509.Certificate) int { return a.NotAfter.Compare(b.NotAfter) })
+	return u, first.NotAfter, nil
 }
 
 // InvalidCertificateError is the refusal of a certificate.
@@ -94,16 +96,6 @@ func colonHex(id []byte) string {
 		return "(over 64 bytes)"
 	}
 	return strings.ReplaceAll(fmt.Sprintf("% X", id), " ", ":")
-}
-
-func earliestNotAfter(chain []*x509.Certificate) time.Time {
-	earliest := chain[0].NotAfter
-	for _, c := range chain[1:] {
-		if c.NotAfter.Before(earliest) {
-			earliest = c.NotAfter
-		}
-	}
-	return earliest
 }
 
 // certificateUser is CommonNameUserConversion of x509.go.
