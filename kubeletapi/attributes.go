@@ -58,14 +58,10 @@ type question struct {
 // fineGrained, the kubelet's.
 func newQuestion(method, path string, fineGrained bool) question {
 	q := question{verb: verbOf(method), count: 1}
-	if fineGrained {
-		if s := fallsBackToProxy(path); s != subProxy {
-			q.subresources = [2]subresource{s, subProxy}
-			q.count = 2
-			return q
-		}
+	s, orProxy := subresourceOf(path, fineGrained)
+	if q.subresources[0] = s; orProxy {
+		q.subresources[1], q.count = subProxy, 2
 	}
-	q.subresources[0] = subresourceOf(path, fineGrained)
 	return q
 }
 
@@ -104,42 +100,34 @@ func verbOf(method string) verb {
 	return verbNone
 }
 
-// subresourceOf is the table of paths that ask for one subresource. The last
-// three rows are the kubelet's only.
-func subresourceOf(path string, fineGrained bool) subresource {
+// subresourceOf is the table of paths: what a path asks for, and whether it asks for
+// proxy if that is not allowed. From checkpoint on, the rows are the kubelet's only.
+func subresourceOf(path string, fineGrained bool) (s subresource, orProxy bool) {
 	switch {
 	case isSubpath(path, "/stats"):
-		return subStats
+		return subStats, false
 	case isSubpath(path, "/metrics"):
-		return subMetrics
+		return subMetrics, false
 	case isSubpath(path, "/logs"):
-		return subLog
+		return subLog, false
 	case isSubpath(path, "/spec"):
-		return subSpec
+		return subSpec, false
 	case !fineGrained:
-		return subProxy
+		return subProxy, false
 	case isSubpath(path, "/checkpoint"):
-		return subCheckpoint
+		return subCheckpoint, false
 	case isSubpath(path, "/statusz"):
-		return subStatusz
+		return subStatusz, false
 	case isSubpath(path, "/flagz"):
-		return subConfigz
-	}
-	return subProxy
-}
-
-// fallsBackToProxy is the kubelet's table of paths that ask for a subresource
-// of their own first and then for proxy; proxy stands for none.
-func fallsBackToProxy(path string) subresource {
-	switch {
+		return subConfigz, false
 	case isSubpath(path, "/pods"), isSubpath(path, "/runningpods"), isSubpath(path, "/allocatedPods"):
-		return subPods
+		return subPods, true
 	case isSubpath(path, "/healthz"):
-		return subHealthz
+		return subHealthz, true
 	case isSubpath(path, "/configz"):
-		return subConfigz
+		return subConfigz, true
 	}
-	return subProxy
+	return subProxy, false
 }
 
 // isSubpath reports whether path is root, which has no slash at its end, or below
