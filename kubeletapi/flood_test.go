@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"log"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -274,27 +273,5 @@ func TestKnownTokenPassesTheGate(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 		f.auth.Close()
-	})
-}
-
-// What net/http has to say is bounded, in lines and in the length of each.
-func TestErrorLogIsBounded(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) { // where no time passes
-		var out bytes.Buffer
-		logger := log.New(newErrorLog(slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug}))), "", 0)
-		for i := range 2 * logBurst {
-			logger.Printf("http: TLS handshake error from 192.0.2.7:%d: EOF", i)
-			logger.Printf("http: panic serving 192.0.2.7:%d: %s", i, strings.Repeat("€", 10<<10))
-		}
-		for _, what := range []string{"DEBUG", "ERROR"} {
-			if n := strings.Count(out.String(), "level="+what); n != logBurst {
-				t.Errorf("%d lines at level %s", n, what)
-			}
-		}
-		for line := range strings.Lines(out.String()) {
-			if len(line) > maxErrorBytes+1000 {
-				t.Fatalf("a line of %d bytes", len(line))
-			}
-		}
 	})
 }

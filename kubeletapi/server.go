@@ -6,12 +6,10 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
-	"log"
-	"log/slog"
+	"fmt"
 	"net"
 	"net/http"
 	"strconv"
-	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -65,16 +63,10 @@ type Server struct {
 
 // ListenAndServe serves on Config's address and port until ctx ends; see Serve.
 func (s *Server) ListenAndServe(ctx context.Context) error {
-	address, port := s.Config.Address, s.Config.Port
-	if address == "" {
-		address = "127.0.0.1"
-	}
-	if port == 0 {
-		port = 10250
-	}
+	address, port := cmp.Or(s.Config.Address, "127.0.0.1"), cmp.Or(s.Config.Port, 10250)
 	listener, err := net.Listen("tcp", net.JoinHostPort(address, strconv.Itoa(port)))
 	if err != nil {
-		return listenError{err}
+		return listenError(err)
 	}
 	return s.Serve(ctx, listener)
 }
@@ -150,10 +142,6 @@ func (s *Server) httpServer() (*http.Server, error) {
 	if handler == nil {
 		handler = http.NotFoundHandler()
 	}
-	maxHeaderBytes := s.MaxHeaderBytes
-	if maxHeaderBytes <= 0 {
-		maxHeaderBytes = 64 << 10
-	}
 	return &http.Server{
 		Handler:                      counted(auth.Handler(handler)),
 		ConnContext:                  withSlot,
@@ -162,9 +150,9 @@ func (s *Server) httpServer() (*http.Server, error) {
 		ReadTimeout:                  cmp.Or(s.ReadTimeout, time.Minute),
 		WriteTimeout:                 cmp.Or(s.WriteTimeout, 4*time.Hour),
 		IdleTimeout:                  cmp.Or(s.IdleTimeout, 90*time.Second),
-		MaxHeaderBytes:               maxHeaderBytes,
+		MaxHeaderBytes:               cmp.Or(max(s.MaxHeaderBytes, 0), 64<<10),
 		DisableGeneralOptionsHandler: true, // it would answer OPTIONS * before the filter
-		ErrorLog:                     log.New(newErrorLog(s.Config.logger()), "", 0),
+		ErrorLog:                     fair.NewErrorLog(s.Config.logger().Handler(), logRate, logBurst),
 	}, nil
 }
 
@@ -193,41 +181,15 @@ func (s *Server) warn() {
 	}
 }
 
-// errorLog takes what net/http has to say: a handler that panics is our fault,
-// and the rest, such as failed handshakes, is the Internet's background noise. Of
-// both there may be as much as of lines about requests.
-type errorLog struct{ *slog.Logger }
-
-const maxErrorBytes = 8 << 10 // of one line, with the stack of a panic in it
-
-func newErrorLog(logger *slog.Logger) errorLog {
-	return errorLog{slog.New(fair.NewLogHandler(logger.Handler(), logRate, logBurst))}
-}
-
-func (l errorLog) Write(line []byte) (int, error) {
-	level := slog.LevelDebug
-	if strings.HasPrefix(string(line), "http: panic") {
-		level = slog.LevelError
-	}
-	text := strings.ToValidUTF8(string(line[:min(len(line), maxErrorBytes)]), "")
-	l.Log(context.Background(), level, strings.TrimSpace(text))
-	return len(line), nil
-}
-
 // listenError adds what to do about an address that cannot be listened on.
-type listenError struct{ error }
-
-func (e listenError) Unwrap() error { return e.error }
-
-func (e listenError) Error() string {
-	hint := ""
+func listenError(err error) error {
 	switch {
-	case errors.Is(e.error, syscall.EADDRINUSE):
-		hint = " (is a kubelet or another copy of this program running? --port gives another port)"
-	case errors.Is(e.error, syscall.EACCES):
-		hint = " (--port gives a port that needs no privilege)"
-	case errors.Is(e.error, syscall.EADDRNOTAVAIL):
-		hint = " (--address must be an address of this machine)"
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("%w (is a kubelet or another copy of this program running? --port gives another port)", err)
+	case errors.Is(err, syscall.EACCES):
+		return fmt.Errorf("%w (--port gives a port that needs no privilege)", err)
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return fmt.Errorf("%w (--address must be an address of this machine)", err)
 	}
-	return e.error.Error() + hint
+	return err
 }

@@ -2,7 +2,9 @@ package fair
 
 import (
 	"context"
+	"log"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 )
@@ -64,4 +66,25 @@ func (h *LogHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
 // WithGroup shares the bounds of h.
 func (h *LogHandler) WithGroup(name string) slog.Handler {
 	return &LogHandler{h.Handler.WithGroup(name), h.limits}
+}
+
+const maxErrorBytes = 8 << 10 // of one line, with the stack of a panic in it
+
+// NewErrorLog returns an ErrorLog for an [net/http.Server], bounded as a LogHandler
+// is: a handler that panics is our fault, and the rest, such as failed handshakes,
+// is the Internet's background noise, at level debug.
+func NewErrorLog(next slog.Handler, rate, burst float64) *log.Logger {
+	return log.New(errorLog{slog.New(NewLogHandler(next, rate, burst))}, "", 0)
+}
+
+type errorLog struct{ *slog.Logger }
+
+func (l errorLog) Write(line []byte) (int, error) {
+	level := slog.LevelDebug
+	if strings.HasPrefix(string(line), "http: panic") {
+		level = slog.LevelError
+	}
+	text := strings.ToValidUTF8(string(line[:min(len(line), maxErrorBytes)]), "")
+	l.Log(context.Background(), level, strings.TrimSpace(text))
+	return len(line), nil
 }
