@@ -201,45 +201,28 @@ func (cfg *Config) useClient(m *metrics) (*kubeclient.Client, error) {
 // Validate returns an error that names the flag of a value that cannot be used,
 // as far as that shows without reading a file.
 func (cfg *Config) Validate() error {
-	_, err := tlsconfig.New(cfg.TLSMinVersion, cfg.TLSCipherSuites, cfg.TLSCurvePreferences)
-	return cmp.Or(err, cfg.checkGates(), cfg.checkMode(), cfg.checkAttributes(), cfg.checkAnonymous())
-}
-
-func (cfg *Config) checkAnonymous() error {
-	if len(cfg.AnonymousAuthPaths) > 0 && !cfg.AnonymousAuth {
-		return errors.New("--anonymous-auth-paths: needs --anonymous-auth=true, as it says for which paths that is")
+	if _, err := tlsconfig.New(cfg.TLSMinVersion, cfg.TLSCipherSuites, cfg.TLSCurvePreferences); err != nil {
+		return err
+	}
+	for name := range cfg.FeatureGates {
+		if name != FineGrainedGate {
+			return fmt.Errorf("--feature-gates: unknown feature gate %s (there is %s)", name, FineGrainedGate)
+		}
 	}
 	for _, path := range cfg.AnonymousAuthPaths {
 		if !strings.HasPrefix(path, "/") {
 			return fmt.Errorf("--anonymous-auth-paths %q: must begin with a slash", path)
 		}
 	}
-	return nil
-}
-
-func (cfg *Config) checkMode() error {
-	switch cfg.AuthorizationMode {
-	case ModeAlwaysAllow, ModeWebhook:
-		return nil
-	case "":
+	switch {
+	case cfg.AuthorizationMode == "":
 		return errors.New("no authorization mode specified (set --authorization-mode to Webhook or AlwaysAllow)")
-	}
-	return fmt.Errorf("unknown authorization mode %s (--authorization-mode is Webhook or AlwaysAllow)", cfg.AuthorizationMode)
-}
-
-func (cfg *Config) checkAttributes() error {
-	switch cfg.RequestAttributes {
-	case "", AttributesKubelet, AttributesNonResource:
-		return nil
-	}
-	return fmt.Errorf("--request-attributes %q: must be kubelet or nonresource", cfg.RequestAttributes)
-}
-
-func (cfg *Config) checkGates() error {
-	for name := range cfg.FeatureGates {
-		if name != FineGrainedGate {
-			return fmt.Errorf("--feature-gates: unknown feature gate %s (there is %s)", name, FineGrainedGate)
-		}
+	case cfg.AuthorizationMode != ModeAlwaysAllow && cfg.AuthorizationMode != ModeWebhook:
+		return fmt.Errorf("unknown authorization mode %s (--authorization-mode is Webhook or AlwaysAllow)", cfg.AuthorizationMode)
+	case !slices.Contains([]string{"", AttributesKubelet, AttributesNonResource}, cfg.RequestAttributes):
+		return fmt.Errorf("--request-attributes %q: must be kubelet or nonresource", cfg.RequestAttributes)
+	case len(cfg.AnonymousAuthPaths) > 0 && !cfg.AnonymousAuth:
+		return errors.New("--anonymous-auth-paths: needs --anonymous-auth=true, as it says for which paths that is")
 	}
 	return nil
 }
