@@ -1,6 +1,7 @@
 package kubeletapi
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -292,16 +293,12 @@ func (a *Auth) inTurn(r *http.Request, id *identity, before *decision, attribute
 	case a.identities.isAnonymous(id):
 		gate, source = a.strangers, a.identities.source(r)
 	}
-	return func(ctx context.Context) (*decision, error) {
-		leave, err := gate.Enter(ctx, source)
-		if err != nil {
-			return nil, err
-		}
-		end := fair.Unknown // if it panics
-		defer func() { leave(end) }()
-		d, err := a.ask(ctx, attributes)
-		end = outcome(d != nil && d.allowed, err)
-		return d, err
+	return func(ctx context.Context) (d *decision, err error) {
+		busy := gate.Do(ctx, source, func() fair.Outcome {
+			d, err = a.ask(ctx, attributes)
+			return outcome(d != nil && d.allowed, err)
+		})
+		return d, cmp.Or(busy, err)
 	}
 }
 

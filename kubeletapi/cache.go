@@ -1,6 +1,7 @@
 package kubeletapi
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/x509"
@@ -131,7 +132,7 @@ func (c *identities) certificate(r *http.Request, h time.Time) (*identity, error
 		return nil, nil
 	}
 	leaf, last := r.TLS.PeerCertificates[0], c.slot(r)
-	if id := last.certificate(leaf, roots, h); id != nil {
+	if id := last.identity(sighting{leaf: leaf}, h); id != nil && id.roots == roots {
 		return id, nil
 	}
 	now := time.Now()
@@ -189,7 +190,7 @@ func (c *identities) header(r *http.Request, h time.Time) (*identity, error) {
 		return nil, nil
 	}
 	last := c.slot(r)
-	if id := last.header(values[0], h); id != nil {
+	if id := last.identity(sighting{header: values[0]}, h); id != nil {
 		c.metrics.tokenHitTime.Observe(0) // to know takes no time
 		return id, nil
 	}
@@ -243,10 +244,10 @@ func (c *identities) token(r *http.Request, token string, h time.Time) (*identit
 func (c *identities) await(r *http.Request, key ttlcache.Key, token string) (*identity, error) {
 	c.metrics.tokenWaiting.Add(1)
 	defer c.metrics.tokenWaiting.Add(-1)
-	traceOf(r.Context()).reviewToken()
+	traceOf(r.Context()).tokenReviewed = true
 	source := c.source(r)
 	source.Kind = tokenKind(token)
-	return c.reviews.Do(r.Context(), key, func(ctx context.Context) (*identity, error) {
+	return c.reviews.Do(r.Context(), key, func(ctx context.Context) (id *identity, err error) {
 		now := time.Now()
 		if id, err, ok := c.remembered(key, now); ok {
 			return id, err
@@ -254,15 +255,11 @@ func (c *identities) await(r *http.Request, key ttlcache.Key, token string) (*id
 		if before, _ := c.byToken.Get(key, now); before != nil && !before.ended() {
 			return c.review(ctx, key, token, before)
 		}
-		leave, err := c.strangers.Enter(ctx, source)
-		if err != nil {
-			return nil, err
-		}
-		end := fair.Unknown // if it panics
-		defer func() { leave(end) }()
-		id, err := c.review(ctx, key, token, nil)
-		end = outcome(id != nil, err)
-		return id, err
+		busy := c.strangers.Do(ctx, source, func() fair.Outcome {
+			id, err = c.review(ctx, key, token, nil)
+			return outcome(id != nil, err)
+		})
+		return id, cmp.Or(busy, err)
 	})
 }
 

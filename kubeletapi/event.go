@@ -80,8 +80,7 @@ type EventLogger interface {
 	LogEvent(Event) bool
 }
 
-// trace collects what an Event is made of, for those who want one. All methods
-// are safe to call on nil.
+// trace collects what an Event is made of.
 type trace struct {
 	id                            *identity
 	found                         credential
@@ -93,34 +92,21 @@ type trace struct {
 
 type traceKey struct{}
 
+// traceOf returns the trace of a request, or one that nobody looks at.
 func traceOf(ctx context.Context) *trace {
-	t, _ := ctx.Value(traceKey{}).(*trace)
-	return t
-}
-
-func (t *trace) reviewToken() {
-	if t != nil {
-		t.tokenReviewed = true
+	if t, ok := ctx.Value(traceKey{}).(*trace); ok {
+		return t
 	}
-}
-
-func (t *trace) reviewAccess() {
-	if t != nil {
-		t.accessReviewed = true
-	}
+	return new(trace)
 }
 
 func (t *trace) identify(id *identity, found credential) {
-	if t != nil {
-		t.id, t.found, t.identified = id, found, time.Now()
-	}
+	t.id, t.found, t.identified = id, found, time.Now()
 }
 
 func (t *trace) decide(attributes authz.Attributes, d *decision) {
-	if t != nil {
-		t.decision, t.decided = d, time.Now()
-		t.attributes = append(t.attributes, attributes)
-	}
+	t.decision, t.decided = d, time.Now()
+	t.attributes = append(t.attributes, attributes)
 }
 
 // serveLogged is serve, with an Event at its end.

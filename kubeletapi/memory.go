@@ -127,7 +127,7 @@ func (m *memory) decide(ctx context.Context, q asked, ask func(context.Context) 
 	now := time.Now()
 	d := m.known(&q, now)
 	if d == nil || !d.inForce(now) {
-		traceOf(ctx).reviewAccess()
+		traceOf(ctx).accessReviewed = true
 		return m.reviews.Do(ctx, q, func(ctx context.Context) (*decision, error) {
 			now := time.Now()
 			if d := m.known(&q, now); d != nil && d.inForce(now) {

@@ -52,23 +52,13 @@ func slotOf(ctx context.Context) *slot {
 	return s
 }
 
-// certificate returns the identity of the connection's own certificate.
-func (s *slot) certificate(leaf *x509.Certificate, roots *x509.CertPool, h time.Time) *identity {
+// identity returns that of a credential, if it is the one of this connection: of a
+// token, the whole header that it is in.
+func (s *slot) identity(seen sighting, h time.Time) *identity {
 	if s == nil {
 		return nil
 	}
-	if last := s.last.Load(); last != nil && last.leaf == leaf && last.id.roots == roots && last.id.fresh(h) {
-		return last.id
-	}
-	return nil
-}
-
-// header returns the identity of a token, by the whole header that it is in.
-func (s *slot) header(header string, h time.Time) *identity {
-	if s == nil {
-		return nil
-	}
-	if last := s.last.Load(); last != nil && last.leaf == nil && last.header == header && last.id.fresh(h) {
+	if last := s.last.Load(); last != nil && last.leaf == seen.leaf && last.header == seen.header && last.id.fresh(h) {
 		return last.id
 	}
 	return nil

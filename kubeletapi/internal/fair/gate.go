@@ -101,10 +101,24 @@ func (c *caller) stranger(bad float64) int {
 	return 1
 }
 
-// Enter waits until it is the caller's turn, and returns a function that must be
+// Do calls ask when it is the caller's turn, and takes note of what it shows. It
+// returns ErrBusy to those who are turned away, and ctx's error if that ends first.
+// A nil Gate lets everyone in at once.
+func (g *Gate) Do(ctx context.Context, from Source, ask func() Outcome) error {
+	leave, err := g.enter(ctx, from)
+	if err != nil {
+		return err
+	}
+	end := Unknown // if it panics
+	defer func() { leave(end) }()
+	end = ask()
+	return nil
+}
+
+// enter waits until it is the caller's turn, and returns a function that must be
 // called at the end. It returns ErrBusy to those who are turned away, and ctx's
 // error if that ends first.
-func (g *Gate) Enter(ctx context.Context, from Source) (leave func(Outcome), err error) {
+func (g *Gate) enter(ctx context.Context, from Source) (leave func(Outcome), err error) {
 	if g == nil {
 		return func(Outcome) {}, nil
 	}

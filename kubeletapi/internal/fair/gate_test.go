@@ -33,7 +33,7 @@ func TestGateHonestAmongFlood(t *testing.T) {
 						source := Source{Host: "a", Connection: new(Record)}
 						for ctx.Err() == nil {
 							time.Sleep(time.Duration(i) * time.Microsecond)
-							leave, err := g.Enter(ctx, source)
+							leave, err := g.enter(ctx, source)
 							if err != nil {
 								time.Sleep(10 * time.Millisecond)
 								continue
@@ -48,7 +48,7 @@ func TestGateHonestAmongFlood(t *testing.T) {
 				synctest.Wait()
 				for range 100 {
 					start := time.Now()
-					leave, err := g.Enter(ctx, test.honest)
+					leave, err := g.enter(ctx, test.honest)
 					if waited := time.Since(start); err != nil || waited > test.most {
 						t.Fatalf("waited %v: %v", waited, err)
 					}
@@ -80,7 +80,7 @@ func TestGateShares(t *testing.T) {
 			host := min(i, 1) // one of the first, nineteen of the second
 			go func() {
 				for ctx.Err() == nil {
-					if leave, err := g.Enter(ctx, Source{Host: fmt.Sprint(host)}); err == nil {
+					if leave, err := g.enter(ctx, Source{Host: fmt.Sprint(host)}); err == nil {
 						admitted[host].Add(1)
 						time.Sleep(time.Millisecond)
 						leave(Bad)
@@ -103,33 +103,33 @@ func TestGateBounds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx := t.Context()
 		g := &Gate{Concurrent: 1, Waiting: 1, Patience: time.Second}
-		leave, err := g.Enter(ctx, Source{Host: "a"})
+		leave, err := g.enter(ctx, Source{Host: "a"})
 		if err != nil {
 			t.Fatal(err)
 		}
 		// The line has one place: the host with the strike gives way to the one without.
 		gone := make(chan error)
-		go func() { _, err := g.Enter(ctx, Source{Host: "a"}); gone <- err }()
+		go func() { _, err := g.enter(ctx, Source{Host: "a"}); gone <- err }()
 		synctest.Wait()
 		second := make(chan func(Outcome))
-		go func() { leave, _ := g.Enter(ctx, Source{Host: "b"}); second <- leave }()
+		go func() { leave, _ := g.enter(ctx, Source{Host: "b"}); second <- leave }()
 		if err := <-gone; !errors.Is(err, ErrBusy) {
 			t.Errorf("the last in line got %v", err)
 		}
-		if _, err := g.Enter(ctx, Source{Host: "a"}); !errors.Is(err, ErrBusy) {
+		if _, err := g.enter(ctx, Source{Host: "a"}); !errors.Is(err, ErrBusy) {
 			t.Errorf("who is the last in a full line got %v", err)
 		}
 		leave(Unknown)
 		leave = <-second
 		// Patience ends.
 		start := time.Now()
-		if _, err := g.Enter(ctx, Source{Host: "c"}); !errors.Is(err, ErrBusy) || time.Since(start) != time.Second {
+		if _, err := g.enter(ctx, Source{Host: "c"}); !errors.Is(err, ErrBusy) || time.Since(start) != time.Second {
 			t.Errorf("after %v: %v", time.Since(start), err)
 		}
 		// So does a caller's context.
 		canceled, cancel := context.WithCancel(ctx)
 		cancel()
-		if _, err := g.Enter(canceled, Source{Host: "c"}); !errors.Is(err, context.Canceled) {
+		if _, err := g.enter(canceled, Source{Host: "c"}); !errors.Is(err, context.Canceled) {
 			t.Errorf("canceled: %v", err)
 		}
 		leave(Good)
@@ -144,7 +144,7 @@ func TestGateHosts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := &Gate{Concurrent: 1, Waiting: 1, Patience: time.Second}
 		for i := range 3 * maxHosts {
-			leave, err := g.Enter(t.Context(), Source{Host: fmt.Sprint(i)})
+			leave, err := g.enter(t.Context(), Source{Host: fmt.Sprint(i)})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -214,7 +214,7 @@ func TestGateKinds(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				g := &Gate{Concurrent: 1, Waiting: 16, Patience: time.Minute}
 				enter := func(kind uint64) func(Outcome) {
-					leave, err := g.Enter(t.Context(), Source{Host: "a", Kind: kind})
+					leave, err := g.enter(t.Context(), Source{Host: "a", Kind: kind})
 					if err != nil {
 						t.Error(err)
 						return func(Outcome) {}
@@ -254,10 +254,10 @@ func TestGateKindsAreBounded(t *testing.T) {
 	g := &Gate{Concurrent: 1, Waiting: 1, Patience: time.Second}
 	for i := range 3 * maxKinds {
 		for _, o := range []Outcome{Bad, Unknown} {
-			leave, _ := g.Enter(t.Context(), Source{Kind: uint64(1000 + i)})
+			leave, _ := g.enter(t.Context(), Source{Kind: uint64(1000 + i)})
 			leave(o)
 		}
-		leave, _ := g.Enter(t.Context(), Source{Kind: uint64(i)})
+		leave, _ := g.enter(t.Context(), Source{Kind: uint64(i)})
 		leave(Good)
 	}
 	if n := len(g.kinds); n != maxKinds || g.kinds[3*maxKinds-1] == nil {
@@ -266,6 +266,24 @@ func TestGateKindsAreBounded(t *testing.T) {
 	for kind := range g.kinds {
 		if kind == 0 || kind >= 1000 {
 			t.Errorf("remembers %d, which was never good", kind)
+		}
+	}
+}
+
+// Whoever panics has left, and a nil gate is open.
+func TestGateDo(t *testing.T) {
+	g := &Gate{Concurrent: 1, Bucket: Bucket{Rate: 1, Burst: 9}, Waiting: 1, Patience: time.Minute}
+	func() {
+		defer func() { recover() }()
+		g.Do(t.Context(), Source{}, func() Outcome { panic("x") })
+	}()
+	if inside, waiting := g.Len(); inside+waiting != 0 {
+		t.Errorf("%d are inside and %d wait", inside, waiting)
+	}
+	for _, gate := range []*Gate{g, nil} {
+		asked := false
+		if err := gate.Do(t.Context(), Source{}, func() Outcome { asked = true; return Good }); err != nil || !asked {
+			t.Errorf("asked: %t, %v", asked, err)
 		}
 	}
 }
