@@ -7,18 +7,16 @@ import (
 	"crypto/x509"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"log/slog"
-	"maps"
 	"net/http"
 	"slices"
 	"strings"
 	"time"
-	"unique"
 
 	"kubeletauth/authn"
 	"kubeletauth/kubeletapi/internal/fair"
 	"kubeletauth/kubeletapi/internal/ttlcache"
+	"kubeletauth/kubeletapi/internal/userinfo"
 	"kubeletauth/kubeletapi/kubeclient"
 )
 
@@ -360,11 +358,11 @@ func (c *identities) stale(key ttlcache.Key, before *identity, now time.Time, er
 
 // newIdentity gives the user what is known about an equal one.
 func (c *identities) newIdentity(key ttlcache.Key, user *authn.UserInfo, now time.Time) *ttlcache.Entry[identity] {
-	e := &ttlcache.Entry[identity]{Key: key, Value: identity{user: compact(authn.AuthenticatedUser(user))}}
+	e := &ttlcache.Entry[identity]{Key: key, Value: identity{user: userinfo.Compact(authn.AuthenticatedUser(user))}}
 	if c.userTTL <= 0 {
 		return e
 	}
-	equal := userKey(e.Value.user)
+	equal := ttlcache.Key(userinfo.Sum(e.Value.user))
 	known, ok := c.byUser.Extend(equal, now, c.userTTL)
 	if !ok {
 		fresh := &ttlcache.Entry[decisions]{Key: equal}
@@ -373,36 +371,4 @@ func (c *identities) newIdentity(key ttlcache.Key, user *authn.UserInfo, now tim
 	}
 	e.Value.decisions = known
 	return e
-}
-
-// userKey covers every field: quoted, with its keys in order, no two different
-// users look the same.
-func userKey(u *authn.UserInfo) ttlcache.Key { return sha256.Sum256(fmt.Appendf(nil, "%q", *u)) }
-
-// compact returns a copy of u for keeping: without spare room, with all that is
-// the user's own in one piece of text, and with one copy of what many users have
-// in common.
-func compact(u *authn.UserInfo) *authn.UserInfo {
-	keys := slices.Sorted(maps.Keys(u.Extra))
-	own := []string{u.Username, u.UID}
-	for _, k := range keys {
-		own = append(own, u.Extra[k]...)
-	}
-	text := strings.Join(own, "")
-	for i, s := range own {
-		own[i], text = text[:len(s)], text[len(s):]
-	}
-	kept := &authn.UserInfo{Username: own[0], UID: own[1], Groups: make([]string, len(u.Groups))}
-	for i, group := range u.Groups {
-		kept.Groups[i] = unique.Make(group).Value()
-	}
-	if len(keys) > 0 {
-		kept.Extra = make(map[string][]string, len(keys))
-	}
-	values := append(make([]string, 0, len(own)-2), own[2:]...)
-	for _, k := range keys {
-		n := len(u.Extra[k])
-		kept.Extra[unique.Make(k).Value()], values = values[:n:n], values[n:]
-	}
-	return kept
 }

@@ -1,4 +1,4 @@
-package kubeletapi
+package userinfo
 
 import (
 	"reflect"
@@ -18,10 +18,10 @@ func FuzzUserKey(f *testing.F) {
 	f.Add("a;b;c;k=x;l=y", "a;b;c;l=y;k=x")
 	f.Fuzz(func(t *testing.T, first, second string) {
 		a, b := userOfText(first), userOfText(second)
-		if equal := reflect.DeepEqual(a, b); equal != (userKey(a) == userKey(b)) {
+		if equal := reflect.DeepEqual(a, b); equal != (Sum(a) == Sum(b)) {
 			t.Fatalf("%+v and %+v: equal is %t, and their keys say otherwise", a, b, equal)
 		}
-		if kept := compact(a); !reflect.DeepEqual(kept, a) {
+		if kept := Compact(a); !reflect.DeepEqual(kept, a) {
 			t.Fatalf("%+v is kept as %+v", a, kept)
 		}
 	})
