@@ -35,10 +35,9 @@ type TokenReviewer interface {
 //
 // A token over 16 KiB, one with white space or control characters in it, and a
 // JSON Web Token whose exp passed more than ten minutes ago are refused without
-// a review. An authenticated answer without a
-// user name is refused. Refusals with a reason are an [*InvalidTokenError]; any
-// other error means that the review failed. Without a Reviewer every token
-// is refused.
+// a review. An authenticated answer without a user name is refused. Refusals with
+// a reason are an [*InvalidTokenError]; any other error means that the review
+// failed. Without a Reviewer every token is refused.
 type Webhook struct {
 	Reviewer TokenReviewer
 	// Audiences are those that a token must be meant for, at least one of

@@ -166,13 +166,12 @@ func (cfg *Config) useClient(m *metrics) (*kubeclient.Client, error) {
 	if !tokens && !access {
 		return nil, nil
 	}
-	const hint = " (set --kubeconfig, or --in-cluster in a pod)"
-	switch {
-	case cfg.Kubeconfig != "" || cfg.InCluster:
-	case tokens:
-		return nil, errors.New("no client provided, cannot use webhook authentication" + hint)
-	default:
-		return nil, errors.New("no client provided, cannot use webhook authorization" + hint)
+	if cfg.Kubeconfig == "" && !cfg.InCluster {
+		what := "authorization"
+		if tokens {
+			what = "authentication"
+		}
+		return nil, fmt.Errorf("no client provided, cannot use webhook %s (set --kubeconfig, or --in-cluster in a pod)", what)
 	}
 	client, err := kubeclient.New(kubeclient.Config{
 		Kubeconfig: cfg.Kubeconfig,

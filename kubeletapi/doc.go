@@ -66,8 +66,8 @@
 // certificate chain until its first certificate expires or the client CA
 // changes; a decision for 5 minutes if it allows, else for 30 seconds; a
 // refused token or chain for 10 seconds; a failed review not at all. What is used
-// shortly before its end, and lets pass, is reviewed again meanwhile. Each is bounded in
-// number. Equal questions that arrive together are asked once.
+// shortly before its end, and lets pass, is reviewed again meanwhile. Each is
+// bounded in number. Equal questions that arrive together are asked once.
 //
 // # Security
 //

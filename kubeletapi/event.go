@@ -73,9 +73,10 @@ type EventAttributes struct {
 }
 
 // EventLogger is told of each request once its answer has ended, whether it
-// passed or not, and of one that lasts once before that; see [StageStarted]. It must be safe for concurrent use, and it holds up the
-// request's connection for as long as it takes. It returns false if it could not
-// take the event, which is counted. Package decisionlog has one.
+// passed or not, and of one that lasts once before that; see [StageStarted]. It
+// must be safe for concurrent use, and it holds up the request's connection for as
+// long as it takes. It returns false if it could not take the event, which is
+// counted. Package decisionlog has one.
 type EventLogger interface {
 	LogEvent(Event) bool
 }
@@ -160,7 +161,7 @@ func (e *Event) explain(t *trace, user *authn.UserInfo, refused *RefusedError) {
 	for _, group := range user.Groups {
 		e.Groups = append(e.Groups, clip(group))
 	}
-	if ids := user.Extra["authentication.kubernetes.io/credential-id"]; len(ids) > 0 {
+	if ids := user.Extra[authn.ExtraCredentialID]; len(ids) > 0 {
 		e.CredentialID = clip(ids[0])
 	}
 	switch {

@@ -19,8 +19,8 @@ import (
 )
 
 // decisions are those about one user: a short list, which is read without a
-// lock. Users who are equal in all fields share them, whatever
-// their credentials, as they share the cache entries of the kubelet's webhook.
+// lock. Users who are equal in all fields share them, whatever their credentials,
+// as they share the cache entries of the kubelet's webhook.
 type decisions struct {
 	first atomic.Pointer[decision]
 }

@@ -18,8 +18,9 @@ type metrics struct {
 	tokenFetched, tokenFetchError *prom.Counter
 	tokenInFlight, tokenWaiting   *prom.Gauge
 	certificateLifetime           *prom.Histogram
-	certificatesKnown             *prom.Counter
-	decisionsKnown                *prom.Counter // apart, so that counting is not in the way of reading the rest
+
+	// Each in a place of its own, so that counting is not in the way of reading the rest.
+	certificatesKnown, decisionsKnown *prom.Counter
 
 	cached, cacheEvicted, queueRefused  prom.CounterVec
 	reviewsInFlight, queued, expiration prom.GaugeVec

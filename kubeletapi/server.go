@@ -19,8 +19,8 @@ import (
 )
 
 // Server serves a handler behind a filter over HTTPS, as the kubelet serves its
-// API. Once it serves, its fields must not change, and it must not be copied. The zero Server refuses
-// everyone with 401.
+// API. Once it serves, its fields must not change, and it must not be copied. The
+// zero Server refuses everyone with 401.
 type Server struct {
 	// Config says where to listen and with which certificate; what it says of
 	// authentication and authorization is in Auth already.

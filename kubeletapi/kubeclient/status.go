@@ -19,7 +19,7 @@ type StatusError struct {
 	Message string // the words of the answer, on one line and at most 1 KiB of them; may be empty
 	URL     string // that was asked
 
-	retryAfter   time.Duration // of the header; see hasRetryAfter
+	retryAfter   time.Duration // of the header; see hasRetry
 	hasRetry     bool          // the header was there and is a whole number
 	suggestsWait bool          // see retriable
 }

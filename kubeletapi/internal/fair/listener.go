@@ -11,11 +11,11 @@ import (
 )
 
 // Listener keeps at most Max connections open, and on those that nobody has
-// vouched for at most MaxRequests under way; zero and less is no limit. For one more connection it
-// closes the oldest of the host that has the most among those nobody has vouched
-// for; if all others are vouched for, among all. For one more request it closes the
-// connection that has the most under way, of the host that has. It is safe for
-// concurrent use.
+// vouched for at most MaxRequests under way; zero and less is no limit. For one
+// more connection it closes the oldest of the host that has the most among those
+// nobody has vouched for; if all others are vouched for, among all. For one more
+// request it closes the connection that has the most under way, of the host that
+// has. It is safe for concurrent use.
 type Listener struct {
 	net.Listener
 	Max, MaxRequests int

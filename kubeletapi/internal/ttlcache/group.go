@@ -34,9 +34,9 @@ type flight[V any] struct {
 // Do returns the answer to key, from ask or from a flight that is under way. The
 // flight goes on when ctx ends; then only this caller gets ctx's error. A panic
 // of ask is an error for everyone who waits, and so is an ask that outstays the
-// Timeout. Since the answer may have come
-// between the caller's own look and this call, ask should look once more
-// before it asks, and should have stored the answer when it returns.
+// Timeout. Since the answer may have come between the caller's own look and this
+// call, ask should look once more before it asks, and should have stored the answer
+// when it returns.
 func (g *Group[K, V]) Do(ctx context.Context, key K, ask func(ctx context.Context) (V, error)) (V, error) {
 	f, began := g.flight(key, ask)
 	if began {
