@@ -84,22 +84,8 @@ type memory struct {
 type asked struct {
 	about *decisions
 	place
-	own bool
-	ownAttributes
-}
-
-// ownAttributes are all fields but the user and the selectors.
-type ownAttributes struct {
-	verb, namespace, apiGroup, apiVersion, resource, subresource, name, path string
-}
-
-// clone returns a copy for keeping: what a request asks for may be a small part of
-// the text that it came in.
-func (o ownAttributes) clone() ownAttributes {
-	for _, field := range []*string{&o.verb, &o.namespace, &o.apiGroup, &o.apiVersion, &o.resource, &o.subresource, &o.name, &o.path} {
-		*field = strings.Clone(*field)
-	}
-	return o
+	own        bool
+	attributes [8]string // all but the user and the selectors
 }
 
 type answer struct {
@@ -110,9 +96,12 @@ type answer struct {
 // askedOwn returns the question about attributes outside of the table, and
 // whether it can be remembered.
 func askedOwn(about *decisions, a *authz.Attributes) (q asked, ok bool) {
-	own := ownAttributes{a.Verb, a.Namespace, a.APIGroup, a.APIVersion, a.Resource, a.Subresource, a.Name, a.Path}
-	length := len(a.Verb) + len(a.Namespace) + len(a.APIGroup) + len(a.APIVersion) + len(a.Resource) + len(a.Subresource) + len(a.Name) + len(a.Path)
-	return asked{about: about, own: true, ownAttributes: own}, about != nil && length <= maxOwnBytes && a.FieldSelector == nil && a.LabelSelector == nil
+	q = asked{about: about, own: true, attributes: [8]string{a.Verb, a.Namespace, a.APIGroup, a.APIVersion, a.Resource, a.Subresource, a.Name, a.Path}}
+	length := 0
+	for _, s := range q.attributes {
+		length += len(s)
+	}
+	return q, about != nil && length <= maxOwnBytes && a.FieldSelector == nil && a.LabelSelector == nil
 }
 
 // key may be shared by two questions: whoever looks one up compares them.
@@ -202,7 +191,9 @@ func (m *memory) stale(q *asked, now time.Time, err error) *decision {
 func (m *memory) keep(q *asked, d *decision, now time.Time) {
 	if q.own {
 		kept := *q
-		kept.ownAttributes = q.clone()
+		for i, text := range q.attributes {
+			kept.attributes[i] = strings.Clone(text) // which may be a part of something longer
+		}
 		m.others.Put(&ttlcache.Entry[answer]{Key: m.key(q), Value: answer{kept, d}}, now, d.expires.Left(now))
 		return
 	}
