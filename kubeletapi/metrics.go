@@ -43,7 +43,7 @@ func (m *metrics) define() {
 	times := r.Histogram("authentication_token_cache_request_duration_seconds", "Time to look a bearer token up, by whether the answer was known.", seconds, "status")
 	m.tokenHitTime, m.tokenMissTime = times.With("hit"), times.With("miss")
 	m.tokenMiss = requests.With("miss")
-	requests.Func(m.tokenHits, "hit")
+	requests.Func(m.tokenHitTime.Count, "hit")
 	fetches := r.Counter("authentication_token_cache_fetch_total", "Reviews of a bearer token, by whether the token was accepted (ok) or it was refused or the review failed (error).", "status")
 	m.tokenFetched, m.tokenFetchError = fetches.With("ok"), fetches.With("error")
 	active := r.Gauge("authentication_token_cache_active_fetch_count", "Reviews of a bearer token under way (in_flight), and requests that wait for one (blocked).", "status")
@@ -81,13 +81,13 @@ func (m *metrics) define() {
 func (m *metrics) caches(a *Auth) {
 	ids := a.identities
 	if ids.roots != nil {
-		m.cached.Func(func() int64 { return int64(m.certificatesKnown.Value()) }, "certificates", "hit")
-		m.cached.Func(func() int64 { return int64(m.certificateLifetime.Count()) }, "certificates", "miss")
+		m.cached.Func(m.certificatesKnown.Value, "certificates", "hit")
+		m.cached.Func(m.certificateLifetime.Count, "certificates", "miss")
 		m.cacheEvicted.Func(ids.byCertificate.Evicted, "certificates")
 		m.cacheEvicted.Func(ids.refusedChains.Evicted, "refused-certificates")
 	}
 	if ids.tokens != nil {
-		m.cached.Func(m.tokenHits, "tokens", "hit")
+		m.cached.Func(m.tokenHitTime.Count, "tokens", "hit")
 		m.cached.Func(ids.reviews.Began, "tokens", "miss")
 		m.cached.Func(ids.reviews.Joined, "tokens", "joined")
 		m.cacheEvicted.Func(ids.byToken.Evicted, "tokens")
@@ -95,7 +95,7 @@ func (m *metrics) caches(a *Auth) {
 		m.reviewsInFlight.Func(func() int64 { return int64(ids.reviews.Len()) }, "tokenreviews")
 	}
 	if memory := a.memory; memory != nil {
-		m.cached.Func(func() int64 { return int64(m.decisionsKnown.Value()) }, "decisions", "hit")
+		m.cached.Func(m.decisionsKnown.Value, "decisions", "hit")
 		m.cached.Func(memory.reviews.Began, "decisions", "miss")
 		m.cached.Func(memory.reviews.Joined, "decisions", "joined")
 		m.cacheEvicted.Func(func() int64 { return ids.byUser.Evicted() + memory.others.Evicted() }, "decisions")
@@ -118,8 +118,6 @@ func (m *metrics) queue(name string, gate *fair.Gate) {
 func (m *metrics) expires(certificate string, end func() time.Time) {
 	m.expiration.Func(func() int64 { return end().Unix() }, certificate)
 }
-
-func (m *metrics) tokenHits() int64 { return int64(m.tokenHitTime.Count()) }
 
 // review counts one HTTP request to the API server; it is kubeclient's Observe.
 func (m *metrics) review(resource, code string, d time.Duration) {

@@ -67,7 +67,7 @@ func (c *Counter) Inc() {
 }
 
 // Value returns the count so far.
-func (c *Counter) Value() uint64 { return c.n.Load() }
+func (c *Counter) Value() int64 { return int64(c.n.Load()) }
 
 func (c *Counter) write(w *bytes.Buffer, name, labels string) {
 	fmt.Fprintf(w, "%s%s %d\n", name, braced(labels), c.n.Load())
@@ -160,9 +160,9 @@ func (h *Histogram) Observe(v float64) {
 }
 
 // Count returns how many observations there were so far.
-func (h *Histogram) Count() (n uint64) {
+func (h *Histogram) Count() (n int64) {
 	for i := range h.counts {
-		n += h.counts[i].Load()
+		n += int64(h.counts[i].Load())
 	}
 	return n
 }

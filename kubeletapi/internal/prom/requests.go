@@ -87,7 +87,7 @@ func (r *Requests) kind(method, path int) *requestKind {
 // inflight looks at those that have ended first, as they have begun too.
 func (k *requestKind) inflight() int64 {
 	ended := k.duration.Count()
-	return int64(k.total.Value() - ended)
+	return k.total.Value() - ended
 }
 
 // indexOrOther returns where s is in list, or the last index.
