@@ -22,23 +22,15 @@ type SelectorRequirement struct {
 	Values   []string `json:"values,omitempty"`
 }
 
-// fieldSelector and labelSelector translate requirements as
-// fieldSelectorAsAPI and labelSelectorAsAPI of the kubelet's webhook do. An
-// unknown operator is dropped: requirements only ever narrow, so that without
-// one of them more is asked for, never less.
-func fieldSelector(requirements []Requirement) *Selector {
-	return newSelector(requirements, map[string]string{
-		"=": "In", "==": "In", "in": "In", "!=": "NotIn", "notin": "NotIn",
-	})
-}
-
-func labelSelector(requirements []Requirement) *Selector {
-	return newSelector(requirements, map[string]string{
-		"=": "In", "==": "In", "in": "In", "!=": "NotIn", "notin": "NotIn", "exists": "Exists", "!": "DoesNotExist",
-	})
-}
-
-func newSelector(requirements []Requirement, operators map[string]string) *Selector {
+// newSelector translates requirements as fieldSelectorAsAPI and labelSelectorAsAPI
+// of the kubelet's webhook do, of which only labels can be there or not. An unknown
+// operator is dropped: requirements only ever narrow, so that without one of them
+// more is asked for, never less.
+func newSelector(requirements []Requirement, labels bool) *Selector {
+	operators := map[string]string{"=": "In", "==": "In", "in": "In", "!=": "NotIn", "notin": "NotIn"}
+	if labels {
+		operators["exists"], operators["!"] = "Exists", "DoesNotExist"
+	}
 	var s Selector
 	for _, r := range requirements {
 		if operator, ok := operators[r.Operator]; ok {

@@ -91,7 +91,7 @@ func reviewSpec(a Attributes) SubjectAccessReviewSpec {
 	spec.ResourceAttributes = &ResourceAttributes{
 		Namespace: a.Namespace, Verb: a.Verb, Group: a.APIGroup, Version: a.APIVersion,
 		Resource: a.Resource, Subresource: a.Subresource, Name: a.Name,
-		FieldSelector: fieldSelector(a.FieldSelector), LabelSelector: labelSelector(a.LabelSelector),
+		FieldSelector: newSelector(a.FieldSelector, false), LabelSelector: newSelector(a.LabelSelector, true),
 	}
 	return spec
 }
