@@ -362,7 +362,6 @@ func (a *Auth) refuse(w http.ResponseWriter, r *http.Request, e *RefusedError) *
 	a.log(r, e)
 	a.metrics.refused.With(strconv.Itoa(e.Code)).Inc()
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	w.Header().Set("Content-Length", strconv.Itoa(len(e.Message)))
 	if e.Code == http.StatusTooManyRequests {
 		w.Header().Set("Retry-After", "1")
 	}

@@ -157,8 +157,9 @@ func (s *Server) httpServer() (*http.Server, error) {
 }
 
 // counted tells the connection of each request that is under way. Over HTTP/2 that
-// is also one whose answer a stranger does not take, which net/http would wait for
-// after the handler's end.
+// is also one whose answer a stranger does not take, which net/http waits for after
+// the handler's end. To flush it here instead would end it with a frame of its own,
+// which clients of gRPC do not take for the end of a refusal.
 func counted(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s := slotOf(r.Context())
@@ -166,10 +167,13 @@ func counted(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
-		defer s.connection.End()
+		end := s.connection.End
+		defer func() { end() }()
 		next.ServeHTTP(w, r)
-		if r.ProtoMajor == 2 && !s.connection.Vouched() {
-			http.NewResponseController(w).Flush() // if that fails, the client is gone
+		//lint:ignore SA1019 the context of r ends before the answer is taken
+		if stream, ok := w.(http.CloseNotifier); ok && r.ProtoMajor == 2 {
+			taken := stream.CloseNotify()
+			end = func() { go func() { <-taken; s.connection.End() }() }
 		}
 	})
 }

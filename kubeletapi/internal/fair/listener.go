@@ -114,9 +114,6 @@ func (c *Connection) Vouch() {
 	}
 }
 
-// Vouched reports whether somebody has vouched for the connection.
-func (c *Connection) Vouched() bool { return c.vouched.Load() }
-
 // Begin says that a request is under way, and a connection may have to go for it.
 // It reports whether End has to be called. It is safe to call on nil.
 func (c *Connection) Begin() bool {
