@@ -327,11 +327,16 @@ func runFleet(t *testing.T, nodes int, newFilter func(*fleetAPI) (filter, func()
 
 // fleetSize is 1,000, or less where the race detector makes that too slow.
 func fleetSize() int {
-	info, _ := debug.ReadBuildInfo()
-	if info != nil && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
+	if RaceDetector() {
 		return 200
 	}
 	return 1000
+}
+
+// RaceDetector reports whether the tests run with it, many times slower.
+func RaceDetector() bool {
+	info, _ := debug.ReadBuildInfo()
+	return info != nil && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
 }
 
 // What a fleet's API server sees is bounded by what the nodes' scrapers ask, in
