@@ -120,7 +120,7 @@ func TestInquiryMistakes(t *testing.T) {
 		code int
 		want string
 	}{
-		{"check -h", 0, "Usage: server check|--user|--apiserver-user|server -h|!METHOD"},
+		{"check -h", 0, "Usage: server check|--user|--apiserver-user|server -h|-o string|!--o|!METHOD"},
 		{"explain -h", 0, "Usage: server explain|--token-file|!--apiserver-user"},
 		{"explain --user=x -h", 0, "Usage: server explain"},
 		{"check --bogus", 2, "-bogus|-h"},

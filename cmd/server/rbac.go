@@ -104,7 +104,7 @@ func printFlags(w io.Writer, flags *flag.FlagSet) {
 		if f.DefValue != "" {
 			kind += " (default " + f.DefValue + ")"
 		}
-		fmt.Fprintf(w, "  --%s %s\n        %s\n", f.Name, kind, f.Usage)
+		fmt.Fprintf(w, "  %s%s %s\n        %s\n", either(len(f.Name) == 1, "-", "--"), f.Name, kind, f.Usage)
 	})
 }
 
