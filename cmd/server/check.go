@@ -202,8 +202,9 @@ func delegator(refusal string) string {
 func (r *report) openings() {
 	const check, everything, decide, keepOut = "access", "allowed everything: the authorization mode is AlwaysAllow", "--authorization-mode=Webhook has the API server decide", "; --anonymous-auth=false keeps strangers out"
 	here := net.ParseIP(r.q.Address).IsLoopback()
+	others := r.q.AnonymousAuth || r.q.AuthenticationTokenWebhook
 	switch {
-	case !r.q.AnonymousAuth && r.q.ClientCAFile == "" && !r.q.AuthenticationTokenWebhook:
+	case r.q.ClientCAFile == "" && !others:
 		r.note(check, statusFailed, "nobody can get in: anonymous requests, client certificates and bearer tokens are all off", "set --client-ca-file or --authentication-token-webhook")
 	case r.q.AuthorizationMode != kubeletapi.ModeAlwaysAllow:
 		r.note(check, statusOK, "the API server decides", "")
@@ -211,6 +212,9 @@ func (r *report) openings() {
 		r.note(check, either(here, statusWarning, statusFailed), "everyone "+either(here, "on this machine", "who can connect")+" is "+everything+" and anonymous requests are on", decide+keepOut)
 	default:
 		r.note(check, statusWarning, "everyone with a good certificate or token is "+everything, decide)
+	}
+	if r.q.ClientCAFile == "" && others {
+		r.note("client CA", statusWarning, "none: client certificates count for nothing, and the API server has no other credential", "--client-ca-file names the authorities whose certificates are accepted")
 	}
 }
 

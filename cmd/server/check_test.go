@@ -83,6 +83,8 @@ func TestCheck(t *testing.T) {
 		{"check --address=0.0.0.0", 1, "failed access everyone who can connect"},
 		{"check --anonymous-auth=false", 1, "failed access nobody can get in"},
 		{"check SECURE --anonymous-auth", 0, "ok access"},
+		{"check SECURE --client-ca-file=", 0, "ok access|warning client CA none|--client-ca-file|!nobody"},
+		{"check SECURE --client-ca-file=DIR/none", 1, "!client CA none"},
 		{"check --anonymous-auth=false --client-ca-file=DIR/ca.crt", 0, "warning access everyone with a good certificate"},
 
 		// Files.
