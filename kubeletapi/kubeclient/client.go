@@ -1,6 +1,7 @@
-// Package kubeclient is a client of one Kubernetes API server that can do two
-// things: [Client.ReviewToken] and [Client.ReviewAccess]. Whoever holds it can
-// ask who a token belongs to and what a user may do, and nothing else.
+// Package kubeclient is a client of one Kubernetes API server that can do three
+// things: [Client.ReviewToken], [Client.ReviewAccess] and [Client.Version].
+// Whoever holds it can ask who a token belongs to, what a user may do, and which
+// version the server is, and nothing else.
 //
 // It takes its server and its credentials from a kubeconfig file or from the
 // service account of the pod it runs in, as the kubelet and client-go do
