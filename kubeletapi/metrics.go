@@ -72,7 +72,7 @@ func (m *metrics) define() {
 	m.stale.With("tokenreviews")
 	m.stale.With("subjectaccessreviews")
 	m.dropped = r.Counter("kubeletauth_decision_log_dropped_total", "Requests that are missing in the decision log, as it could not be written fast enough, or at all. --decision-log-mode=blocking makes requests wait instead.").With()
-	m.evicted = r.Counter("kubeletauth_evicted_connections_total", "Connections without a good credential that were closed to make room for others.").With()
+	m.evicted = r.Counter("kubeletauth_evicted_connections_total", "Connections that were closed to make room for others, those without a good credential first: too many are open, or too many of their requests are under way. If it is no attack, let clients keep fewer.").With()
 	m.loaded = r.Gauge("kubeletauth_reload_last_success_timestamp_seconds", "When what a file on disk says was taken over last, at the start or after a change, in seconds since 1970.", "file")
 	m.reloads = r.Counter("kubeletauth_reload_total", "Changes of a file on disk that were taken over (ok), or were not because the file cannot be read or used (error). On errors, see the log: the last good content is in force.", "file", "status")
 }
