@@ -300,3 +300,13 @@ func TestLogLineIsShort(t *testing.T) {
 		}
 	}
 }
+
+// The log says which upstream failed as the configuration does.
+func TestLogNamesTheUpstream(t *testing.T) {
+	for _, url := range []string{"http://127.0.0.1:1", "unix:///there/is/none.sock"} {
+		w := newWorld(t, upstream.Config{URL: url}, nil)
+		if res, _ := w.get(w.client(""), "/x"); res.StatusCode != 502 || !strings.Contains(w.log.String(), " upstream="+url+" ") {
+			t.Errorf("%s: %d %s", url, res.StatusCode, w.log)
+		}
+	}
+}

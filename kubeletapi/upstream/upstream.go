@@ -81,6 +81,7 @@ type Config struct {
 // concurrent use. If the upstream cannot be reached, it answers 502; if it takes
 // too long, 504. The log has the reason, the client has not.
 type Proxy struct {
+	url          string // for the log
 	scheme, host string
 	connections  *reload.Value[connections]
 	reverse      httputil.ReverseProxy
@@ -100,7 +101,7 @@ func New(cfg Config) (*Proxy, error) {
 	if cfg.Report == nil {
 		cfg.Report = func(err error) { cfg.Logger.Warn("The upstream's files changed", "err", err) }
 	}
-	p := &Proxy{identity: cfg.IdentityHeaders, idle: cmp.Or(cfg.IdleTimeout, 4*time.Hour), logger: cfg.Logger}
+	p := &Proxy{url: cfg.URL, identity: cfg.IdentityHeaders, idle: cmp.Or(cfg.IdleTimeout, 4*time.Hour), logger: cfg.Logger}
 	if p.idle < 0 {
 		p.idle = math.MaxInt64
 	}
@@ -241,7 +242,7 @@ func (p *Proxy) answer(w http.ResponseWriter, r *http.Request, code int, err err
 	if code < http.StatusInternalServerError || r.Context().Err() != nil { // the client is wrong, or gone
 		level = slog.LevelInfo
 	}
-	p.logger.Log(r.Context(), level, http.StatusText(code), "upstream", p.host, "remote", r.RemoteAddr, "method", fmt.Sprintf("%.64s", r.Method),
+	p.logger.Log(r.Context(), level, http.StatusText(code), "upstream", p.url, "remote", r.RemoteAddr, "method", fmt.Sprintf("%.64s", r.Method),
 		"path", fmt.Sprintf("%.1024s", r.URL.Path), "err", fmt.Sprintf("%.1024s", err))
 	http.Error(w, http.StatusText(code), code)
 }
