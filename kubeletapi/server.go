@@ -170,8 +170,9 @@ func counted(next http.Handler) http.Handler {
 		end := s.connection.End
 		defer func() { end() }()
 		next.ServeHTTP(w, r)
+		_, isHTTP1 := w.(http.Hijacker) // as is PRI * HTTP/2.0, of which nobody would be notified
 		//lint:ignore SA1019 the context of r ends before the answer is taken
-		if stream, ok := w.(http.CloseNotifier); ok && r.ProtoMajor == 2 {
+		if stream, ok := w.(http.CloseNotifier); ok && !isHTTP1 {
 			taken := stream.CloseNotify()
 			end = func() { go func() { <-taken; s.connection.End() }() }
 		}
