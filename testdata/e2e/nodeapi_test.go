@@ -85,7 +85,7 @@ func TestNodeAPISummary(t *testing.T) {
 func TestNodeAPIPromtool(t *testing.T) {
 	_, promtool := promPrograms(t)
 	s := startNodeAPI(t)
-	for _, path := range []string{"/metrics", "/metrics/resource"} {
+	for _, path := range []string{"/metrics", "/metrics/kubeletauth", "/metrics/resource"} {
 		lintMetrics(t, promtool, s.get(t, s.caller, path))
 	}
 }
