@@ -161,11 +161,14 @@ func (p *Proxy) exchange(w http.ResponseWriter, r *http.Request) {
 	x, r := p.begin(w, r)
 	defer x.end()
 	if mayUpgrade(r) {
-		if !p.tunnels.TryRLock() {
+		open := p.tunnels.TryRLock()
+		if open {
+			defer p.tunnels.RUnlock()
+		}
+		if !open || p.ctx.Err() != nil { // during Shutdown, and after it
 			p.answer(x, r, http.StatusServiceUnavailable, errors.New("shutting down"))
 			return
 		}
-		defer p.tunnels.RUnlock()
 		defer context.AfterFunc(p.ctx, x.cut)()
 	}
 	p.reverse.ServeHTTP(x, r)
