@@ -35,8 +35,12 @@ type town struct {
 	cfg     kubeletapi.Config
 	stop    func()
 
-	pause   sync.RWMutex // held for reading by everyone who does something
-	said    last
+	pause sync.RWMutex // held for reading by everyone who does something
+	said  last
+	// clientFiles is held while one of the API server's client's files changes: it
+	// takes them over together, so that one that is broken keeps all back.
+	clientFiles sync.Mutex
+
 	apiDown trouble
 	upDown  trouble
 	number  atomic.Int64 // of credentials, none of which is used twice
