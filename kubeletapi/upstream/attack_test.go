@@ -286,7 +286,7 @@ func TestHostileUpstream(t *testing.T) {
 		{"golang/go#81320, early hints with hop-by-hop headers", "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\nConnection: X-Evil\r\nX-Evil: 1\r\nKeep-Alive: 1\r\nTransfer-Encoding: chunked\r\n\r\n" + ok, "", 200, "good", 1},
 		{"more early hints than anyone needs", strings.Repeat(hint, 1000) + ok, "", 200, "good", 5},
 		{"early hints without end", hint, hint, 504, "Gateway Timeout\n", 5},
-		{"100 that nobody waits for", strings.Repeat("HTTP/1.1 100 Continue\r\n\r\n", 1000) + ok, "", 200, "good", 5},
+		{"100 that nobody waits for", strings.Repeat("HTTP/1.1 100 Continue\r\n\r\n", 1000) + ok, "", 200, "good", 0},
 		{"CVE-2018-1002105, 101 that nobody asked for", "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n", "", 502, "Bad Gateway\n", 0},
 		{"101 after early hints", hint + "HTTP/1.1 101 Switching Protocols\r\n\r\n", "", 502, "Bad Gateway\n", 1},
 		{"a status below 100", "HTTP/1.1 099 Nothing\r\nContent-Length: 4\r\n\r\nevil", "", 502, "Bad Gateway\n", 0},

@@ -114,10 +114,11 @@ func (x *exchange) WriteHeader(code int) {
 	x.ResponseWriter.WriteHeader(code)
 }
 
-// hint passes an early answer on, to clients that know of such. Of its header
-// only the links pass: nobody else removes the hop-by-hop ones.
+// hint passes an early answer on, to clients that know of such, except 100: the
+// server in front says that by itself, when the body is read. Of its header only
+// the links pass: nobody else removes the hop-by-hop ones.
 func (x *exchange) hint(code int) {
-	if x.hints++; x.hints > maxHints || x.old {
+	if x.hints++; x.hints > maxHints || x.old || code == http.StatusContinue {
 		return
 	}
 	maps.DeleteFunc(x.Header(), func(name string, _ []string) bool { return name != "Link" })
