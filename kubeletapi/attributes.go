@@ -143,15 +143,18 @@ func isSubpath(path, root string) bool {
 // a.StrictStreamingVerbs whether it is an upgrade, unless a.RequestAttributes
 // looks at more; the path need not be canonical.
 func (a *Auth) Attributes(user *authn.UserInfo, r *http.Request) []authz.Attributes {
+	return a.appendAttributes(make([]authz.Attributes, 0, 2), user, r) // inlined, and so on the stack where it can be
+}
+
+func (a *Auth) appendAttributes(list []authz.Attributes, user *authn.UserInfo, r *http.Request) []authz.Attributes {
 	if a.RequestAttributes != nil {
 		own := a.RequestAttributes(r)
 		own.User = user
-		return []authz.Attributes{own}
+		return append(list, own)
 	}
 	q := a.question(r)
-	var list []authz.Attributes
 	for _, s := range q.subresources[:q.count] {
-		list = append(list, a.attributes(user, q.verb, s, r.URL.Path))
+		list = append(list, a.attributes(user, place{q.verb, s}, r.URL.Path))
 	}
 	return list
 }
@@ -173,13 +176,13 @@ func strictNonResource(r *http.Request) authz.Attributes {
 }
 
 // attributes are those of GetRequestAttributes in pkg/kubelet/server/auth.go.
-func (a *Auth) attributes(user *authn.UserInfo, v verb, s subresource, path string) authz.Attributes {
+func (a *Auth) attributes(user *authn.UserInfo, p place, path string) authz.Attributes {
 	return authz.Attributes{
 		User:        user,
-		Verb:        v.String(),
+		Verb:        p.verb.String(),
 		APIVersion:  "v1",
 		Resource:    "nodes",
-		Subresource: s.String(),
+		Subresource: p.subresource.String(),
 		Name:        a.NodeName,
 		Path:        path,
 	}

@@ -159,7 +159,7 @@ func (a *Auth) serve(w http.ResponseWriter, r *http.Request, next http.Handler) 
 func (a *Auth) pass(w http.ResponseWriter, r *http.Request) (*authn.UserInfo, *RefusedError) {
 	clean, err := cleanpath.Redirect(r)
 	if clean != "" {
-		redirect(w, r, clean)
+		http.Redirect(w, r, clean, http.StatusTemporaryRedirect)
 		return nil, nil
 	}
 	if err != nil {
@@ -169,9 +169,14 @@ func (a *Auth) pass(w http.ResponseWriter, r *http.Request) (*authn.UserInfo, *R
 	if refused != nil {
 		return nil, a.refuse(w, r, refused)
 	}
+	admit(r, user, found)
+	return user, nil
+}
+
+// admit makes r what the next handler gets to see.
+func admit(r *http.Request, user *authn.UserInfo, found credential) {
 	hideCredential(r.Header, found)
 	*r = *r.WithContext(authn.WithUser(r.Context(), user)) // one small allocation
-	return user, nil
 }
 
 // check is the two questions, in their order.
@@ -181,7 +186,7 @@ func (a *Auth) check(r *http.Request) (*authn.UserInfo, credential, *RefusedErro
 	if a.EventLogger != nil {
 		traceOf(r.Context()).identify(id, found)
 	}
-	if errors.Is(err, fair.ErrBusy) {
+	if err != nil && errors.Is(err, fair.ErrBusy) {
 		return nil, 0, &RefusedError{Code: http.StatusTooManyRequests, Message: "Too Many Requests", Err: err}
 	}
 	if err != nil || id == nil || id.user == nil || id.user.Username == "" {
@@ -220,37 +225,44 @@ func (a *Auth) identify(r *http.Request, h time.Time) (*identity, credential, er
 func (a *Auth) authorize(r *http.Request, id *identity, h time.Time) *RefusedError {
 	q, reason := a.question(r), ""
 	for i, s := range q.subresources[:q.count] {
-		d, err := a.decide(r, id, q.verb, s, h)
+		p := place{q.verb, s}
+		d, err := a.decide(r, id, p, h)
 		if a.EventLogger != nil {
-			traceOf(r.Context()).decide(a.attributes(id.user, q.verb, s, r.URL.Path), d)
+			a.trace(r, id, p, d)
 		}
 		switch {
 		case err != nil:
-			return refused(a.Attributes(id.user, r)[:i+1], reason, err)
+			return refused(a.appendAttributes(nil, id.user, r)[:i+1], reason, err)
 		case d.allowed:
 			return nil
 		}
 		reason = d.reason()
 	}
-	return refused(a.Attributes(id.user, r), reason, nil)
+	return refused(a.appendAttributes(nil, id.user, r), reason, nil)
 }
 
-func (a *Auth) decide(r *http.Request, id *identity, v verb, s subresource, h time.Time) (*decision, error) {
-	if a.memory == nil || id.decisions == nil {
-		return a.ask(r.Context(), a.attributes(id.user, v, s, r.URL.Path))
+func (a *Auth) decide(r *http.Request, id *identity, p place, h time.Time) (*decision, error) {
+	if id.decisions != nil {
+		if d := id.decisions.get(p); d != nil && d.fresh(h) {
+			a.metrics.decisionsKnown.Inc()
+			return d, nil
+		}
 	}
-	q := asked{about: id.decisions, place: place{v, s}}
-	before := id.decisions.get(q.place)
-	if before != nil && before.fresh(h) {
-		a.metrics.decisionsKnown.Inc()
-		return before, nil
+	return a.review(r, id, p)
+}
+
+// review is decide for what is not known, apart for its variables: a stack that has
+// to grow for them costs more than a decision.
+func (a *Auth) review(r *http.Request, id *identity, p place) (*decision, error) {
+	if id.decisions == nil {
+		return a.ask(r.Context(), a.attributes(id.user, p, r.URL.Path))
 	}
-	attributes := a.attributes(id.user, v, s, "") // what is remembered must not depend on the path
+	attributes := a.attributes(id.user, p, "") // what is remembered must not depend on the path
 	ask := func(ctx context.Context) (*decision, error) { return a.ask(ctx, attributes) }
 	if a.identities.isAnonymous(id) {
-		ask = a.inTurn(r, id, before, attributes)
+		ask = a.inTurn(r, id, id.decisions.get(p), attributes)
 	}
-	return a.memory.decide(r.Context(), q, ask)
+	return a.memory.decide(r.Context(), asked{about: id.decisions, place: p}, ask)
 }
 
 // authorizeOwn asks for the attributes of RequestAttributes.
@@ -408,20 +420,12 @@ func (a *Auth) log(r *http.Request, e *RefusedError) {
 	logger.LogAttrs(r.Context(), level, message, attrs...)
 }
 
-// redirect sends the client to the clean form of its path, and keeps the query.
-func redirect(w http.ResponseWriter, r *http.Request, path string) {
-	if r.URL.RawQuery != "" {
-		path += "?" + r.URL.RawQuery
-	}
-	http.Redirect(w, r, path, http.StatusTemporaryRedirect)
-}
-
 // hideCredential removes the token that was accepted, so that nothing behind
 // the filter can use it or pass it on.
 func hideCredential(h http.Header, found credential) {
 	switch found {
 	case credentialHeader:
-		h.Del("Authorization")
+		delete(h, "Authorization")
 	case credentialWebSocket:
 	default:
 		return

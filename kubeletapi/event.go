@@ -110,6 +110,10 @@ func (t *trace) decide(attributes authz.Attributes, d *decision) {
 	t.attributes = append(t.attributes, attributes)
 }
 
+func (a *Auth) trace(r *http.Request, id *identity, p place, d *decision) {
+	traceOf(r.Context()).decide(a.attributes(id.user, p, r.URL.Path), d)
+}
+
 // serveLogged is serve, with an Event at its end.
 func (a *Auth) serveLogged(w http.ResponseWriter, r *http.Request, next http.Handler) {
 	t := &trace{start: time.Now()}

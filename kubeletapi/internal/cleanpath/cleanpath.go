@@ -17,8 +17,8 @@ var ErrUnclean = errors.New("the path has an empty or a dot segment: ask for the
 var errAmbiguous = errors.New("the path has an encoded slash or dot segment, a backslash or a NUL: two programs could read it in two ways")
 
 // Redirect returns "" for a request whose path may be authorized and
-// served as it stands, and otherwise the path to redirect to: repeated slashes
-// and dot segments are resolved as http.ServeMux resolves them. It refuses what
+// served as it stands, and otherwise the path and query to redirect to: repeated
+// slashes and dot segments are resolved as http.ServeMux resolves them. It refuses what
 // two programs could read in two ways: a backslash or a NUL, and a slash or a
 // dot segment that is percent-encoded. Of a path that may be served, the
 // decoded form, which is authorized, and the encoded one, which a handler may
@@ -37,6 +37,8 @@ func Redirect(r *http.Request) (redirect string, err error) {
 		return "", nil
 	case r.Method == http.MethodConnect: // ServeMux would serve it as it is
 		return "", ErrUnclean
+	case r.URL.RawQuery != "":
+		clean += "?" + r.URL.RawQuery
 	}
 	return clean, nil
 }

@@ -40,6 +40,7 @@ func TestRedirect(t *testing.T) {
 		{"GET", "/a%20b//c", "/a%20b/c"},
 		{"GET", "http://node", "/"},
 		{"POST", "/stats/../exec", "/exec"},
+		{"GET", "/stats/../exec?command=a%20b;c", "/exec?command=a%20b;c"},
 
 		{"GET", "/metrics/%2e%2e/exec", refused},
 		{"GET", "/metrics/%2E./exec", refused},
