@@ -36,7 +36,7 @@ type Server struct {
 	// How long a client may take, and an answer; zero is the default and
 	// negative is no limit.
 	ReadHeaderTimeout time.Duration // 10 s for the header of a request
-	ReadTimeout       time.Duration // 1 minute for a whole request
+	ReadTimeout       time.Duration // 1 minute for the body of a request
 	WriteTimeout      time.Duration // 4 hours for an answer
 	IdleTimeout       time.Duration // 90 s for the next request of a connection
 	DrainTimeout      time.Duration // 20 s for requests under way when the server stops
@@ -143,11 +143,10 @@ func (s *Server) httpServer() (*http.Server, error) {
 		handler = http.NotFoundHandler()
 	}
 	return &http.Server{
-		Handler:                      counted(auth.Handler(handler)),
+		Handler:                      counted(fair.InTime(auth.Handler(handler), cmp.Or(s.ReadTimeout, time.Minute))),
 		ConnContext:                  withSlot,
 		TLSConfig:                    tlsconfig.PerConnection(config, roots),
 		ReadHeaderTimeout:            cmp.Or(s.ReadHeaderTimeout, 10*time.Second),
-		ReadTimeout:                  cmp.Or(s.ReadTimeout, time.Minute),
 		WriteTimeout:                 cmp.Or(s.WriteTimeout, 4*time.Hour),
 		IdleTimeout:                  cmp.Or(s.IdleTimeout, 90*time.Second),
 		MaxHeaderBytes:               cmp.Or(max(s.MaxHeaderBytes, 0), 64<<10),

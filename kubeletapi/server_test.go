@@ -345,6 +345,47 @@ func TestSlowAndLargeRequests(t *testing.T) {
 	}
 }
 
+// Only a request has to be quick, and not its answer.
+func TestAnswersAfterTheReadTimeout(t *testing.T) {
+	for _, proto := range []string{"HTTP/1.1", "HTTP/2.0"} {
+		for name, body := range map[string]string{"no body": "", "a body": "hello"} {
+			t.Run(proto+", "+name, func(t *testing.T) {
+				w := newWorld(t)
+				auth, err := kubeletapi.New(w.cfg)
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(auth.Close)
+				w.api.AllowUser("jane", "create", "proxy")
+				w.serve(&kubeletapi.Server{Config: w.cfg, Auth: auth, ReadTimeout: 200 * time.Millisecond, Handler: http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+					got, err := io.ReadAll(r.Body)
+					select {
+					case <-r.Context().Done():
+						t.Error("the context ended before the answer:", context.Cause(r.Context()))
+					case <-time.After(500 * time.Millisecond):
+					}
+					fmt.Fprint(rw, string(got), err)
+				})})
+				r, _ := http.NewRequest("POST", w.url+"/x", strings.NewReader(body))
+				r.Header.Set("Authorization", "Bearer "+goodToken)
+				client := w.client(proto, nil)
+				for range 2 { // on one connection
+					r.Body = io.NopCloser(strings.NewReader(body))
+					res, err := client.Do(r)
+					if err != nil {
+						t.Fatal(err)
+					}
+					answer, err := io.ReadAll(res.Body)
+					res.Body.Close()
+					if err != nil || string(answer) != body+"<nil>" {
+						t.Errorf("%q, %v", answer, err)
+					}
+				}
+			})
+		}
+	}
+}
+
 func (w *world) dial() *tls.Conn {
 	w.t.Helper()
 	conn, err := tls.Dial("tcp", strings.TrimPrefix(w.url, "https://"), &tls.Config{RootCAs: w.ca.Pool()})
