@@ -20,7 +20,7 @@ type Check struct {
 	// changes and never shown, or nil if it holds. Its context ends after 5
 	// seconds, and does not end with the request. Requests that come while it
 	// runs wait for the same answer; for those that have waited 6 seconds it
-	// has failed, as it has for everyone if it panics.
+	// has failed, as it has for everyone if it panics. Nil always holds.
 	Check func(context.Context) error
 }
 
@@ -46,7 +46,7 @@ func (a API) HealthHandler() http.Handler { return a.healthMux() }
 
 func (a API) healthMux() *http.ServeMux {
 	mux := http.NewServeMux()
-	ping := []Check{{"ping", func(context.Context) error { return nil }}}
+	ping := []Check{{Name: "ping"}}
 	for name, checks := range map[string][]Check{"healthz": a.Live, "readyz": a.Ready} {
 		h := &health{API: a, name: name, checks: slices.Concat(ping, checks), flights: ttlcache.Group[string, struct{}]{Timeout: 5 * time.Second}}
 		mux.HandleFunc("/"+name, h.all)
@@ -58,8 +58,20 @@ func (a API) healthMux() *http.ServeMux {
 // all makes each check that the query does not exclude.
 func (h *health) all(w http.ResponseWriter, r *http.Request) {
 	query := r.URL.Query()
-	excluded := slices.Compact(slices.Sorted(slices.Values(query["exclude"])))
-	report, verdict := "", "passed"
+	report, passed := h.report(query["exclude"])
+	switch {
+	case !passed:
+		http.Error(w, report, http.StatusInternalServerError)
+	case query.Has("verbose"):
+		send(w, plainText, []byte(report+"\n"))
+	default:
+		send(w, plainText, []byte("ok"))
+	}
+}
+
+func (h *health) report(excluded []string) (report string, passed bool) {
+	excluded = slices.Compact(slices.Sorted(slices.Values(excluded)))
+	verdict := "passed"
 	for _, c := range h.checks {
 		switch i, found := slices.BinarySearch(excluded, c.Name); {
 		case found:
@@ -78,15 +90,7 @@ func (h *health) all(w http.ResponseWriter, r *http.Request) {
 	if len(excluded) > 0 {
 		report += "warn: some health checks cannot be excluded: no matches for " + strings.Join(excluded, ",") + "\n"
 	}
-	report += h.name + " check " + verdict
-	switch {
-	case verdict == "failed":
-		http.Error(w, report, http.StatusInternalServerError)
-	case query.Has("verbose"):
-		h.answer(w, r, plainText, []byte(report+"\n"), nil)
-	default:
-		h.answer(w, r, plainText, []byte("ok"), nil)
-	}
+	return report + h.name + " check " + verdict, verdict == "passed"
 }
 
 // one makes the check that the path names.
@@ -98,13 +102,16 @@ func (h *health) one(w http.ResponseWriter, r *http.Request) {
 	case h.check(h.checks[i]) != nil:
 		http.Error(w, "internal server error: reason withheld", http.StatusInternalServerError)
 	default:
-		h.answer(w, r, plainText, []byte("ok"), nil)
+		send(w, plainText, []byte("ok"))
 	}
 }
 
 // check waits for the answer even if the client does not, since it is to be
 // logged.
 func (h *health) check(c Check) error {
+	if c.Check == nil {
+		return nil
+	}
 	_, err := h.flights.Do(context.Background(), c.Name, func(ctx context.Context) (none struct{}, err error) { return none, c.Check(ctx) })
 	if before, _ := h.last.Swap(c.Name, fmt.Sprint(err)); err != nil && before != fmt.Sprint(err) {
 		h.logger().Error("A health check fails", "path", "/"+h.name, "check", c.Name, "err", err)

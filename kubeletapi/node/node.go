@@ -107,6 +107,10 @@ func (a API) answer(w http.ResponseWriter, r *http.Request, contentType string, 
 		http.Error(w, "Internal Server Error", http.StatusInternalServerError)
 		return
 	}
+	send(w, contentType, body)
+}
+
+func send(w http.ResponseWriter, contentType string, body []byte) {
 	w.Header().Set("Content-Type", contentType)
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.Header().Set("Content-Length", strconv.Itoa(len(body))) // for HEAD too
