@@ -140,17 +140,23 @@ func (a *Auth) Check(r *http.Request) (*authn.UserInfo, error) {
 // and not copied: next finds the user with [authn.UserFrom] and does not see the
 // token that was accepted.
 func (a *Auth) Handler(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { a.serve(w, r, next) })
+	return &guard{a, next}
 }
 
-func (a *Auth) serve(w http.ResponseWriter, r *http.Request, next http.Handler) {
-	defer a.metrics.requests.Begin(r.Method, r.URL.Path).End()
-	if a.EventLogger != nil {
-		a.serveLogged(w, r, next)
+// guard is an Auth in front of a handler.
+type guard struct {
+	*Auth
+	next http.Handler
+}
+
+func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	defer g.metrics.requests.Begin(r.Method, r.URL.Path).End()
+	if g.EventLogger != nil {
+		g.serveLogged(w, r, g.next)
 		return
 	}
-	if user, _ := a.pass(w, r); user != nil {
-		next.ServeHTTP(w, r)
+	if user, _ := g.pass(w, r); user != nil {
+		g.next.ServeHTTP(w, r)
 	}
 }
 

@@ -143,7 +143,7 @@ func (s *Server) httpServer() (*http.Server, error) {
 		handler = http.NotFoundHandler()
 	}
 	return &http.Server{
-		Handler:                      counted(fair.InTime(auth.Handler(handler), cmp.Or(s.ReadTimeout, time.Minute))),
+		Handler:                      &fair.Handler{Next: auth.Handler(handler), ConnectionOf: connectionOf, BodyTimeout: cmp.Or(s.ReadTimeout, time.Minute)},
 		ConnContext:                  withSlot,
 		TLSConfig:                    tlsconfig.PerConnection(config, roots),
 		ReadHeaderTimeout:            cmp.Or(s.ReadHeaderTimeout, 10*time.Second),
@@ -153,29 +153,6 @@ func (s *Server) httpServer() (*http.Server, error) {
 		DisableGeneralOptionsHandler: true, // it would answer OPTIONS * before the filter
 		ErrorLog:                     fair.NewErrorLog(s.Config.logger().Handler(), logRate, logBurst),
 	}, nil
-}
-
-// counted tells the connection of each request that is under way. Over HTTP/2 that
-// is also one whose answer a stranger does not take, which net/http waits for after
-// the handler's end. To flush it here instead would end it with a frame of its own,
-// which clients of gRPC do not take for the end of a refusal.
-func counted(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		s := slotOf(r.Context())
-		if s == nil || !s.connection.Begin() {
-			next.ServeHTTP(w, r)
-			return
-		}
-		end := s.connection.End
-		defer func() { end() }()
-		next.ServeHTTP(w, r)
-		_, isHTTP1 := w.(http.Hijacker) // as is PRI * HTTP/2.0, of which nobody would be notified
-		//lint:ignore SA1019 the context of r ends before the answer is taken
-		if stream, ok := w.(http.CloseNotifier); ok && !isHTTP1 {
-			taken := stream.CloseNotify()
-			end = func() { go func() { <-taken; s.connection.End() }() }
-		}
-	})
 }
 
 // warn says what is open that should hardly be.

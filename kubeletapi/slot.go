@@ -52,6 +52,13 @@ func slotOf(ctx context.Context) *slot {
 	return s
 }
 
+func connectionOf(ctx context.Context) *fair.Connection {
+	if s := slotOf(ctx); s != nil {
+		return s.connection
+	}
+	return nil
+}
+
 // identity returns that of a credential, if it is the one of this connection: of a
 // token, the whole header that it is in.
 func (s *slot) identity(seen sighting, h time.Time) *identity {

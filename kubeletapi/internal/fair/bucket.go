@@ -1,7 +1,7 @@
 // Package fair shares what is scarce among those of whom nothing is known:
-// turns to have a credential reviewed ([Gate]), connections ([Listener]) and
-// lines of the log ([LogHandler]). Whoever was no good of late comes last. A body has
-// its time ([InTime]).
+// turns to have a credential reviewed ([Gate]), connections and requests under way
+// ([Listener], [Handler]), and lines of the log ([LogHandler]). Whoever was no good
+// of late comes last.
 package fair
 
 import "time"
