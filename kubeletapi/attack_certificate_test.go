@@ -18,11 +18,14 @@ import (
 	"io"
 	"log/slog"
 	"math/big"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 	"unicode/utf8"
@@ -152,6 +155,76 @@ func TestHostileCertificates(t *testing.T) {
 	checkLines(t, w.log.String(), jsonLog.String(), decisions)
 }
 
+// Chains that take long to refuse are verified a few at a time, and hold up nobody
+// who is known or comes from elsewhere.
+func TestChainsThatTakeLong(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("a client needs a second address of the loopback interface")
+	}
+	f := newForger(t)
+	w := newWorld(t)
+	w.cfg.ClientCAFile = w.file("ca.crt", f.pem())
+	w.start()
+	ann := subject(cn(asn1.TagUTF8String, "ann"))
+	known := f.client("127.0.0.1", f.issue(f.ca, &f.clientKey.PublicKey, ann), nil)
+	w.want(403, known, "/healthz", "")
+
+	large, err := ecdsa.GenerateKey(elliptic.P521(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var above []*x509.Certificate
+	for range 20 {
+		above = append(above, f.issue(f.ca, &large.PublicKey, func(c *tbs) { c.Subject, c.Extensions = names(cn(asn1.TagUTF8String, "middle")), authority }))
+	}
+	atOnce := max(runtime.GOMAXPROCS(0)-1, 1)
+	var refused atomic.Int64
+	var all sync.WaitGroup
+	for range atOnce + 4 {
+		all.Go(func() {
+			chain := f.issue(above[0], &f.clientKey.PublicKey, ann)
+			if got := f.ask(w.url, chain, above); got != "401 Unauthorized" && got != "429 Too Many Requests" { // who has waited for too long
+				t.Error(got)
+			}
+			refused.Add(1)
+		})
+	}
+	most := make(chan int)
+	go func() {
+		n := 0
+		for ; refused.Load() < int64(atOnce+4); time.Sleep(time.Millisecond) {
+			n = max(n, w.gauge(`kubeletauth_review_queue{queue="certificates",state="asking"}`))
+		}
+		most <- n
+	}()
+	for w.gauge(`kubeletauth_review_queue{queue="certificates",state="waiting"}`) < 2 && refused.Load() == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	w.want(403, known, "/healthz", "")
+	w.want(403, f.client("127.0.0.2", f.issue(f.ca, &f.clientKey.PublicKey, ann), nil), "/healthz", "")
+	if n := refused.Load(); int(n) > atOnce+2 {
+		t.Errorf("who came from elsewhere waited for %d others", n)
+	}
+	all.Wait()
+	if n := <-most; n < 1 || n > atOnce {
+		t.Errorf("%d at once", n)
+	}
+}
+
+// gauge reads a metric of the server.
+func (w *world) gauge(series string) (n int) {
+	w.t.Helper()
+	var text bytes.Buffer
+	if err := w.auth.WriteMetrics(&text); err != nil {
+		w.t.Error(err)
+	}
+	_, after, found := strings.Cut(text.String(), series+" ")
+	if _, err := fmt.Sscan(after, &n); !found || err != nil {
+		w.t.Error("no", series, err)
+	}
+	return n
+}
+
 // checkLines checks that each record is one line, and no longer than what is kept
 // of the texts of others.
 func checkLines(t *testing.T, text, jsonLog, decisions string) {
@@ -270,16 +343,9 @@ func (f *forger) issue(by *x509.Certificate, key *ecdsa.PublicKey, edit func(*tb
 // ask returns the answer to a client with a certificate, or nothing if there is
 // none.
 func (f *forger) ask(url string, leaf *x509.Certificate, chain []*x509.Certificate) string {
-	pair := tls.Certificate{Certificate: [][]byte{leaf.Raw}, PrivateKey: f.clientKey}
-	for _, c := range chain {
-		pair.Certificate = append(pair.Certificate, c.Raw)
-	}
-	transport := &http.Transport{TLSClientConfig: &tls.Config{
-		InsecureSkipVerify:   true,
-		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &pair, nil },
-	}}
-	defer transport.CloseIdleConnections()
-	response, err := (&http.Client{Transport: transport, Timeout: time.Minute}).Get(url + "/healthz")
+	client := f.client("127.0.0.1", leaf, chain)
+	defer client.CloseIdleConnections()
+	response, err := client.Get(url + "/healthz")
 	if err != nil {
 		if strings.Contains(err.Error(), "Timeout") {
 			f.t.Error(err)
@@ -292,6 +358,23 @@ func (f *forger) ask(url string, leaf *x509.Certificate, chain []*x509.Certifica
 		f.t.Error(err)
 	}
 	return fmt.Sprint(response.StatusCode, " ", string(body))
+}
+
+// client returns one with a certificate and an address.
+func (f *forger) client(address string, leaf *x509.Certificate, chain []*x509.Certificate) *http.Client {
+	pair := tls.Certificate{Certificate: [][]byte{leaf.Raw}, PrivateKey: f.clientKey}
+	for _, c := range chain {
+		pair.Certificate = append(pair.Certificate, c.Raw)
+	}
+	transport := &http.Transport{
+		DialContext: (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(address)}}).DialContext,
+		TLSClientConfig: &tls.Config{
+			InsecureSkipVerify:   true,
+			GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &pair, nil },
+		},
+	}
+	f.t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport, Timeout: time.Minute}
 }
 
 func der(t *testing.T, value any) []byte {

@@ -74,6 +74,7 @@ type identities struct {
 	byUser        *ttlcache.Table[decisions]
 	reviews       ttlcache.Group[ttlcache.Key, *identity]
 	strangers     *fair.Gate // for tokens that were never accepted
+	verifications *fair.Gate // of certificates
 }
 
 // refusal is why a certificate chain is no good: nil if it names nobody.
@@ -134,14 +135,16 @@ func (c *identities) certificate(r *http.Request, h time.Time) (*identity, error
 		return id, nil
 	}
 	now := time.Now()
-	id, err := c.chain(r.TLS.PeerCertificates, roots, now)
+	id, err := c.chain(r, roots, now)
 	last.remember(sighting{leaf: leaf, id: id}, now)
 	return id, err
 }
 
 // chain returns the identity of a chain that the slot of its connection does not
-// know.
-func (c *identities) chain(chain []*x509.Certificate, roots *x509.CertPool, now time.Time) (*identity, error) {
+// know. Of those that nobody knows, a few are verified at a time: one can be made
+// to take a second.
+func (c *identities) chain(r *http.Request, roots *x509.CertPool, now time.Time) (*identity, error) {
+	chain := r.TLS.PeerCertificates
 	key := chainKey(chain)
 	if id, ok := c.byCertificate.Get(key, now); ok && id.roots == roots && id.inForce(now) {
 		c.metrics.certificatesKnown.Inc()
@@ -152,7 +155,16 @@ func (c *identities) chain(chain []*x509.Certificate, roots *x509.CertPool, now 
 		return nil, refused.err
 	}
 	c.metrics.certificateLifetime.Observe(chain[0].NotAfter.Sub(now).Seconds())
-	user, notAfter, err := authn.VerifyCertificate(roots, chain)
+	var user *authn.UserInfo
+	var notAfter time.Time
+	var err error
+	busy := c.verifications.Do(r.Context(), c.source(r), func() fair.Outcome {
+		user, notAfter, err = authn.VerifyCertificate(roots, chain)
+		return outcome(user != nil, nil)
+	})
+	if busy != nil {
+		return nil, busy
+	}
 	if err != nil { // without the certificate in it: its size is the client's choice
 		err = &authn.InvalidCertificateError{Err: errors.New(clip(err.Error()))}
 	}

@@ -8,6 +8,7 @@ import (
 	"hash/maphash"
 	"log/slog"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -134,6 +135,8 @@ const (
 	maxWaiting  = 512
 	patience    = 5 * time.Second
 
+	maxVerifying = 4096 // who wait for it: as many as there may be strangers' requests
+
 	logRate, logBurst = 20, 200 // lines about requests, and as many errors
 )
 
@@ -253,6 +256,7 @@ func (cfg *Config) setIdentities(auth *Auth) error {
 		metrics:       &auth.metrics,
 		logger:        auth.Logger,
 		strangers:     auth.strangers,
+		verifications: &fair.Gate{Concurrent: max(runtime.GOMAXPROCS(0)-1, 1), Waiting: maxVerifying, Patience: patience},
 		byCertificate: ttlcache.NewTable[identity](maxIdentities),
 		byToken:       ttlcache.NewTable[identity](maxIdentities),
 		refusedChains: ttlcache.NewTable[refusal](maxRefused),

@@ -3,7 +3,6 @@ package kubeletapi
 import (
 	"context"
 	"crypto/rand"
-	"encoding/hex"
 	"net/http"
 	"strings"
 	"sync"
@@ -117,7 +116,7 @@ func (a *Auth) trace(r *http.Request, id *identity, p place, d *decision) {
 // serveLogged is serve, with an Event at its end.
 func (a *Auth) serveLogged(w http.ResponseWriter, r *http.Request, next http.Handler) {
 	t := &trace{start: time.Now()}
-	e := Event{Time: t.start.UTC(), ID: newID(), Remote: r.RemoteAddr, Method: kept(r.Method), Path: kept(r.URL.Path)}
+	e := Event{Time: t.start.UTC(), ID: rand.Text(), Remote: r.RemoteAddr, Method: kept(r.Method), Path: kept(r.URL.Path)}
 	w.Header().Set("Audit-Id", e.ID)
 	answered := &responsewriter.Writer{ResponseWriter: w}
 	log := func(stage string) {
@@ -202,11 +201,4 @@ func source(reviewed, stale bool) string {
 		return "reviewed"
 	}
 	return "cached"
-}
-
-// newID is one that nobody has used and nobody can guess.
-func newID() string {
-	var id [16]byte
-	rand.Read(id[:]) // never fails
-	return hex.EncodeToString(id[:])
 }

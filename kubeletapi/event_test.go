@@ -88,7 +88,7 @@ func TestEvents(t *testing.T) {
 				if strings.TrimSpace(got) != strings.TrimSpace(test.want) {
 					t.Errorf("%q, not %q", got, test.want)
 				}
-				if answer.Header().Get("Audit-Id") != e.ID || len(e.ID) != 32 || answer.Code != e.Status {
+				if answer.Header().Get("Audit-Id") != e.ID || len(e.ID) < 26 || answer.Code != e.Status {
 					t.Errorf("%+v for %d %v", e, answer.Code, answer.Header())
 				}
 				if passed := e.Decision == "allow"; passed && e.Duration < time.Second || e.Authentication == "reviewed" && e.AuthenticationDuration != 5*time.Millisecond || e.Authorization == "reviewed" && e.AuthorizationDuration != 5*time.Millisecond {

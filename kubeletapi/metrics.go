@@ -55,8 +55,8 @@ func (m *metrics) define() {
 	m.cached = r.Counter("kubeletauth_cache_requests_total", "Questions of requests, by whether the answer was remembered (hit), was asked for (miss), or was on its way for another request (joined). A certificate is looked up once for each connection, and nobody is asked: a miss is verified here. Many misses of one kind mean that callers are new, that there are more of them than are remembered (kubeletauth_cache_evicted_total), or that a TTL is short.", "cache", "result")
 	m.cacheEvicted = r.Counter("kubeletauth_cache_evicted_total", "Answers that gave way to others before they expired, as a cache was full: more callers than the README's limits are active.", "cache")
 	m.reviewsInFlight = r.Gauge("kubeletauth_reviews_in_flight", "Reviews that are asked for now, those included that wait for their turn (kubeletauth_review_queue) and renewals. If there are ever more, the API server is slow or cannot be reached.", "resource")
-	m.queued = r.Gauge("kubeletauth_review_queue", "Reviews that are limited, under way (asking) or before their turn (waiting): strangers have shown no good credential, insiders have and choose freely what they ask for (--request-attributes=nonresource). If some always wait, see kubeletauth_review_queue_refused_total.", "queue", "state")
-	m.queueRefused = r.Counter("kubeletauth_review_queue_refused_total", "Reviews that were not asked for, as too many were or as their turn did not come within 5 seconds; the requests got 429. If it is no attack, raise --kube-api-qps.", "queue")
+	m.queued = r.Gauge("kubeletauth_review_queue", "Reviews that are limited, under way (asking) or before their turn (waiting): strangers have shown no good credential, insiders have and choose freely what they ask for (--request-attributes=nonresource), certificates are verified here. If some always wait, see kubeletauth_review_queue_refused_total.", "queue", "state")
+	m.queueRefused = r.Counter("kubeletauth_review_queue_refused_total", "Reviews that were not asked for, as too many were or as their turn did not come within 5 seconds; the requests got 429. If it is no attack, raise --kube-api-qps, or for certificates GOMAXPROCS.", "queue")
 	m.expiration = r.Gauge("kubeletauth_certificate_expiration_timestamp_seconds", "When the first of the certificates in use expires, in seconds since 1970: of the serving certificate with its intermediates, or of the authorities in the client CA file. Put a new one into the file before; take an authority out that is not used any more.", "certificate")
 
 	m.reviews, m.reviewTimes = map[string]prom.CounterVec{}, map[string]prom.HistogramVec{}
@@ -103,6 +103,7 @@ func (m *metrics) caches(a *Auth) {
 	}
 	m.queue("strangers", a.strangers)
 	m.queue("insiders", a.insiders)
+	m.queue("certificates", ids.verifications)
 	if a.clientCA != nil {
 		m.expires("client-ca", func() time.Time { return a.clientCA.Get().Expires })
 	}

@@ -138,12 +138,8 @@ func (s *Server) httpServer() (*http.Server, error) {
 	if auth.clientCA != nil {
 		roots = func() *x509.CertPool { return auth.clientCA.Get().Roots }
 	}
-	handler := s.Handler
-	if handler == nil {
-		handler = http.NotFoundHandler()
-	}
 	return &http.Server{
-		Handler:                      &fair.Handler{Next: auth.Handler(handler), ConnectionOf: connectionOf, BodyTimeout: cmp.Or(s.ReadTimeout, time.Minute)},
+		Handler:                      &fair.Handler{Next: auth.Handler(cmp.Or(s.Handler, http.NotFoundHandler())), ConnectionOf: connectionOf, BodyTimeout: cmp.Or(s.ReadTimeout, time.Minute)},
 		ConnContext:                  withSlot,
 		TLSConfig:                    tlsconfig.PerConnection(config, roots),
 		ReadHeaderTimeout:            cmp.Or(s.ReadHeaderTimeout, 10*time.Second),
