@@ -11,7 +11,9 @@
 //     under review or a credential of ours is never sent anywhere else.
 //   - All files are read again when they change, at most twice a second and
 //     at once after the API server refused our credential with 401. A bad file
-//     leaves the last good one in force.
+//     leaves its own last good contents in force, and holds up no other; a
+//     certificate and its key are one. Files that a kubeconfig newly names must
+//     be good for it to be used.
 //   - Version v1 of both API groups is asked first. An API server that answers
 //     404 to it is asked for v1beta1, which is remembered for ten minutes.
 //   - Failures that may pass are retried as the kubelet retries them, within
@@ -32,7 +34,6 @@ import (
 
 	"kubeletauth/authn"
 	"kubeletauth/authz"
-	"kubeletauth/kubeletapi/internal/reload"
 )
 
 const defaultTimeout = 10 * time.Second
@@ -60,9 +61,9 @@ type Config struct {
 	// ("tokenreviews" or "subjectaccessreviews"), the code of the answer or
 	// "<error>", and how long it took. It is called concurrently.
 	Observe func(resource, code string, d time.Duration)
-	// Report is told of every reload of the files: nil when their new contents
-	// are in force, or why the old ones stay, once for the same error. It may
-	// be called concurrently. If it is nil, the Logger is told.
+	// Report is told of every reload of a file: nil when its new contents are in
+	// force, or why the old ones stay, with the file's name, once for the same
+	// error. If it is nil, the Logger is told.
 	Report func(error)
 }
 
@@ -71,7 +72,7 @@ type Config struct {
 // the zero Client answers nothing but errors.
 type Client struct {
 	config  Config
-	files   *reload.Value[*session]
+	files   *clientFiles
 	plugins *pluginRuns
 	start   time.Time
 	trouble trouble
@@ -98,14 +99,11 @@ func newClient(cfg Config, serviceAccount string) (*Client, error) {
 		tokens:   api{kind: "TokenReview", group: "authentication.k8s.io", resource: "tokenreviews"},
 		accesses: api{kind: "SubjectAccessReview", group: "authorization.k8s.io", resource: "subjectaccessreviews"},
 	}
-	load, err := newLoader(cfg, serviceAccount, c.plugins)
+	files, err := newClientFiles(&c.config, serviceAccount, c.plugins)
 	if err != nil {
 		return nil, err
 	}
-	c.files, err = reload.New(load.load, cfg.Report)
-	if err != nil {
-		return nil, err
-	}
+	c.files = files
 	return c, nil
 }
 
@@ -138,9 +136,9 @@ func (cfg *Config) complete() error {
 
 func (cfg *Config) logReload(err error) {
 	if err != nil {
-		cfg.Logger.Error("the files of the API server client have changed and cannot be used; what they said before stays in force", "err", err)
+		cfg.Logger.Error("a file of the API server client has changed and cannot be used; what it said before stays in force", "err", err)
 	} else {
-		cfg.Logger.Info("the files of the API server client have changed and are used")
+		cfg.Logger.Info("a file of the API server client has changed and is used")
 	}
 }
 
@@ -209,7 +207,7 @@ func (c *Client) session() (*session, error) {
 	if c.files == nil || c.plugins.closed() {
 		return nil, errors.New("the client of the API server is closed, or was not made by New")
 	}
-	return c.files.Get(), nil
+	return c.files.get(), nil
 }
 
 // credential returns that too, and what to use for a request now.

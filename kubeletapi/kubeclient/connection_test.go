@@ -225,7 +225,7 @@ func TestConnectionsAreReused(t *testing.T) {
 	for i := range 5 {
 		mustReview(t, c)
 		w.kubeconfig(fmt.Sprintf("token: token-%d", i))
-		c.files.Reload()
+		c.files.reload()
 	}
 	addresses := map[string]bool{}
 	for _, s := range w.arrived() {
@@ -256,7 +256,7 @@ func TestNothingIsLeftBehind(t *testing.T) {
 		mustReview(t, c)
 		p := w.ca.issue(t, "x")
 		w.kubeconfig("client-certificate-data: " + b64(p.cert) + ", client-key-data: " + b64(p.key))
-		c.files.Reload()
+		c.files.reload()
 		mustReview(t, c)
 		c.Close()
 	}

@@ -2,6 +2,7 @@ package kubeclient
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -73,6 +74,17 @@ func (e *execPlugin) check(p *problems, name string) {
 	default:
 		p.when(true, "invalid interactiveMode for %q: write Never", name)
 	}
+}
+
+// told returns the plugin that is told of this CA too, if it is told of the cluster.
+func (e *execPlugin) told(ca []byte) *execPlugin {
+	if e.cluster == nil {
+		return e
+	}
+	p, c := *e, *e.cluster
+	c.CertificateAuthority, c.CertificateAuthorityData = "", base64.StdEncoding.EncodeToString(ca)
+	p.cluster = &c
+	return &p
 }
 
 // run runs the plugin once, for at most 30 seconds, and returns its answer

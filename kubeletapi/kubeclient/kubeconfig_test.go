@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"io/fs"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -25,21 +24,36 @@ func (f files) read(path string) ([]byte, error) {
 
 // loadText reads a kubeconfig that lies in /etc/k beside these files.
 func loadText(text string, beside files) (*settings, error) {
-	all := files{"/etc/k/conf": text}
-	for name, content := range beside {
-		all[name] = content
+	s, err := (&kubeconfigFile{path: "/etc/k/conf"}).parse([]byte(text))
+	if err != nil {
+		return nil, err
 	}
-	return kubeconfigFile{"/etc/k/conf", slog.New(slog.DiscardHandler)}.settings(all.read, nil)
+	ca, err := s.names.ca.authorities(beside.read)
+	if err != nil {
+		return nil, err
+	}
+	pair, err := s.names.pair.load(beside.read)
+	if err != nil {
+		return nil, err
+	}
+	token, err := tokenLoader(s.names.token, s.token)(beside.read)
+	if err != nil {
+		return nil, err
+	}
+	return s.with(ca, pair, token), nil
 }
 
 func TestKubeconfigErrors(t *testing.T) {
 	t.Parallel()
 	ca := newAuthority(t, "ca")
 	client, other := ca.issue(t, "client"), ca.issue(t, "other")
-	beside := files{
-		"/etc/k/ca.crt": string(ca.cert), "/etc/k/c.crt": string(client.cert), "/etc/k/c.key": string(client.key),
-		"/etc/k/other.key": string(other.key), "/etc/k/empty": "", "/etc/k/spaces": " \n", "/etc/k/cut": string(ca.cert) + string(ca.cert[:100]),
-		"/etc/k/junk": "junk", "/etc/k/two-lines": "a\nb",
+	w := newWorldWithoutServer(t)
+	for name, content := range map[string]string{
+		"ca.crt": string(ca.cert), "c.crt": string(client.cert), "c.key": string(client.key),
+		"other.key": string(other.key), "empty": "", "spaces": " \n", "cut": string(ca.cert) + string(ca.cert[:100]),
+		"junk": "junk", "two-lines": "a\nb",
+	} {
+		w.write(name, content)
 	}
 	user := func(fields string) string { return kubeconfigText("https://h", fields) }
 	cluster := func(server string, fields ...string) string { return kubeconfigText(server, "", fields...) }
@@ -92,15 +106,15 @@ func TestKubeconfigErrors(t *testing.T) {
 		{"certificate without key", user("client-certificate: c.crt"), `client-key-data or client-key must be specified for "u"`},
 		{"key without certificate", user("client-key: c.key"), `client-certificate-data or client-certificate must be specified`},
 		{"key of another certificate", user("client-certificate: c.crt, client-key: other.key"), `private key does not match public key`},
-		{"certificate file is missing", user("client-certificate: none, client-key: c.key"), `client-certificate of user "u": open /etc/k/none`},
-		{"key file is empty", user("client-certificate: c.crt, client-key: empty"), `client-key of user "u": /etc/k/empty is empty`},
-		{"key is junk", user("client-certificate: c.crt, client-key: junk"), `client-certificate and client-key: tls:`},
-		{"key data is not base64", user("client-certificate: c.crt, client-key-data: 'SECRET!'"), `client-key of user "u": its data is not base64`},
-		{"CA is missing", strings.Replace(good, "{\"server\": \"https://h\", }", "{server: 'https://h', certificate-authority: none}", 1), `certificate-authority of cluster "k": open /etc/k/none`},
-		{"CA is junk", cluster("https://h", "certificate-authority: junk"), `certificate-authority: there is no certificate in PEM form`},
-		{"CA is cut off", cluster("https://h", "certificate-authority: cut"), `certificate-authority: a certificate in it is cut off`},
-		{"CA data is not base64", cluster("https://h", "certificate-authority-data: '?'"), `certificate-authority of cluster "k": its data is not base64`},
-		{"tokenFile is missing", user("tokenFile: none"), `user "u": tokenFile: open /etc/k/none`},
+		{"certificate file is missing", user("client-certificate: none, client-key: c.key"), `user "u": client-certificate: stat /etc/k/none`},
+		{"key file is empty", user("client-certificate: c.crt, client-key: empty"), `user "u": client-key: /etc/k/empty is empty`},
+		{"key is junk", user("client-certificate: c.crt, client-key: junk"), `client-certificate and client-key: /etc/k/c.crt and /etc/k/junk: tls:`},
+		{"key data is not base64", user("client-certificate: c.crt, client-key-data: 'SECRET!'"), `user "u": client-key: its data is not base64`},
+		{"CA is missing", strings.Replace(good, "{\"server\": \"https://h\", }", "{server: 'https://h', certificate-authority: none}", 1), `cluster "k": certificate-authority: stat /etc/k/none`},
+		{"CA is junk", cluster("https://h", "certificate-authority: junk"), `certificate-authority: /etc/k/junk: there is no certificate in PEM form`},
+		{"CA is cut off", cluster("https://h", "certificate-authority: cut"), `certificate-authority: /etc/k/cut: a certificate in it is cut off`},
+		{"CA data is not base64", cluster("https://h", "certificate-authority-data: '?'"), `cluster "k": certificate-authority: its data is not base64`},
+		{"tokenFile is missing", user("tokenFile: none"), `user "u": tokenFile: stat /etc/k/none`},
 		{"tokenFile is blank", user("tokenFile: spaces"), `tokenFile: /etc/k/spaces must hold a token and nothing else`},
 		{"tokenFile has two lines", user("tokenFile: two-lines"), `/etc/k/two-lines must hold a token and nothing else`},
 		{"token has two lines", user(`token: "SECRET\nX"`), `token of "u" contains a control character`},
@@ -113,14 +127,11 @@ func TestKubeconfigErrors(t *testing.T) {
 		{"all problems at once", user("client-key: c.key, auth-provider: {}"), `auth-provider`},
 		{"a name with control characters", edit("current-context: c", `current-context: "x\n\u001b[1m"`), `current-context is "x  [1m"`},
 	} {
-		s, err := loadText(test.text, beside)
-		if s != nil {
-			t.Errorf("%s: settings", test.name)
-			continue
-		}
 		t.Run(test.name, func(t *testing.T) {
-			mustFail(t, err, test.want)
-			if !strings.HasPrefix(err.Error(), "kubeconfig /etc/k/conf: ") {
+			path := w.write("conf", test.text)
+			_, err := New(w.config(path))
+			mustFail(t, err, strings.ReplaceAll(test.want, "/etc/k", w.folder))
+			if !strings.HasPrefix(err.Error(), "kubeconfig "+path+": ") {
 				t.Errorf("error %q does not name the file", err)
 			}
 		})

@@ -1,7 +1,6 @@
 package kubeclient
 
 import (
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -13,21 +12,32 @@ import (
 
 // kubeconfigFile is a kubeconfig on disk, with the files beside it that it names.
 type kubeconfigFile struct {
-	path string // absolute
-	log  *slog.Logger
+	path   string // absolute
+	log    *slog.Logger
+	report func(error)
+	before *source // that was loaded last
 }
 
-// settings reads the kubeconfig and all files that it names.
-func (f kubeconfigFile) settings(read reload.ReadFunc, previous *settings) (s *settings, err error) {
-	defer func() {
-		if err != nil {
-			s, err = nil, fmt.Errorf("kubeconfig %s: %w", f.path, err)
-		}
-	}()
+// load reads the kubeconfig. Of the files that it names, those that the one before
+// named stay as they are, and the others must be good.
+func (f *kubeconfigFile) load(read reload.ReadFunc) (*source, error) {
 	content, err := read(f.path)
 	if err != nil {
 		return nil, err
 	}
+	s, err := f.parse(content)
+	if err == nil {
+		err = f.open(s)
+	}
+	if err != nil {
+		return nil, err
+	}
+	f.before = s
+	return s, nil
+}
+
+// parse reads no other file.
+func (f *kubeconfigFile) parse(content []byte) (*source, error) {
 	k, err := parseKubeconfig(content)
 	if err != nil {
 		return nil, err
@@ -36,18 +46,42 @@ func (f kubeconfigFile) settings(read reload.ReadFunc, previous *settings) (s *s
 	if err != nil {
 		return nil, err
 	}
-	s = &settings{}
-	if err := f.addCluster(s, read, oneLine(c.Name), &c.Cluster); err != nil {
+	s := &source{}
+	if err := f.addCluster(s, oneLine(c.Name), &c.Cluster); err != nil {
 		return nil, err
 	}
-	if err := f.addUser(s, read, oneLine(u.Name), &u.User, &c.Cluster, previous); err != nil {
-		return nil, err
-	}
-	_, err = s.to.tlsConfig()
-	return s, err
+	return s, f.addUser(s, oneLine(u.Name), &u.User, &c.Cluster)
 }
 
-func (f kubeconfigFile) addCluster(s *settings, read reload.ReadFunc, name string, c *cluster) (err error) {
+// open makes s follow the files that it names.
+func (f *kubeconfigFile) open(s *source) (err error) {
+	before := f.before
+	if before == nil {
+		before = &source{}
+	}
+	s.caFile, s.pairFiles, s.tokenFile = before.caFile, before.pairFiles, before.tokenFile
+	if s.caFile == nil || s.names.ca != before.names.ca {
+		if s.caFile, err = reload.New(s.names.ca.authorities, f.report); err != nil {
+			return fmt.Errorf("cluster %q: %w", s.names.cluster, err)
+		}
+	}
+	if s.pairFiles == nil || s.names.pair != before.names.pair {
+		if s.pairFiles, err = reload.New(s.names.pair.load, f.report); err != nil {
+			return fmt.Errorf("user %q: %w", s.names.user, err)
+		}
+	}
+	if s.tokenFile == nil || s.names.token != before.names.token || s.tokenFile.Get() == "" {
+		if s.tokenFile, err = reload.New(tokenLoader(s.names.token, s.token), f.report); err != nil {
+			return fmt.Errorf("user %q: %w", s.names.user, err)
+		}
+	}
+	if f.before == nil && s.names.token != "" && s.tokenFile.Get() == "" {
+		f.log.Warn("the tokenFile cannot be read, the token in the kubeconfig is used", "kubeconfig", f.path, "tokenFile", s.names.token)
+	}
+	return nil
+}
+
+func (f *kubeconfigFile) addCluster(s *source, name string, c *cluster) (err error) {
 	if err := c.check(name); err != nil {
 		return err
 	}
@@ -59,43 +93,32 @@ func (f kubeconfigFile) addCluster(s *settings, read reload.ReadFunc, name strin
 	}
 	s.to.host, s.to.serverName = s.server.Host, c.TLSServerName
 	s.to.insecure, s.to.disableCompression = c.InsecureSkipTLSVerify, c.DisableCompression
-	s.to.ca, err = f.item(read, "certificate-authority of cluster", name, c.CertificateAuthority, c.CertificateAuthorityData)
-	return err
+	s.names.cluster, s.names.ca = name, pemSource{f.resolve(c.CertificateAuthority), c.CertificateAuthorityData}
+	return nil
 }
 
-func (f kubeconfigFile) addUser(s *settings, read reload.ReadFunc, name string, u *user, c *cluster, previous *settings) (err error) {
+func (f *kubeconfigFile) addUser(s *source, name string, u *user, c *cluster) error {
 	if err := u.check(name); err != nil {
 		return err
 	}
-	if s.to.certificate, err = f.item(read, "client-certificate of user", name, u.ClientCertificate, u.ClientCertificateData); err != nil {
-		return err
-	}
-	if s.to.key, err = f.item(read, "client-key of user", name, u.ClientKey, u.ClientKeyData); err != nil {
-		return err
-	}
-	if err := s.readToken(read, f.resolve(u.TokenFile), u.Token, previous); err != nil {
-		return fmt.Errorf("user %q: %w", name, err)
-	}
-	if u.TokenFile != "" && s.tokenFile == "" && previous == nil {
-		f.log.Warn("the tokenFile cannot be read, the token in the kubeconfig is used", "kubeconfig", f.path, "tokenFile", u.TokenFile)
-	}
-	s.username, s.password = u.Username, u.Password
+	s.names.pair = pairSource{pemSource{f.resolve(u.ClientCertificate), u.ClientCertificateData}, pemSource{f.resolve(u.ClientKey), u.ClientKeyData}}
+	s.names.user, s.names.token = name, f.resolve(u.TokenFile)
+	s.token, s.username, s.password = u.Token, u.Username, u.Password
 	// UpdateTransportConfig in k8s.io/client-go plugin/pkg/client/auth/exec/exec.go
-	if u.Exec != nil && s.authorization() == "" && len(s.to.certificate) == 0 {
-		s.exec = f.plugin(u.Exec, s, c)
+	if u.Exec != nil && s.authorization() == "" && s.names.token == "" && s.names.pair == (pairSource{}) {
+		s.exec = f.plugin(u.Exec, c)
 	}
 	return nil
 }
 
 // plugin completes what the kubeconfig says of a credential plugin.
-func (f kubeconfigFile) plugin(said *execPlugin, s *settings, c *cluster) *execPlugin {
+func (f *kubeconfigFile) plugin(said *execPlugin, c *cluster) *execPlugin {
 	p := *said
 	if filepath.Base(p.Command) != p.Command {
 		p.Command = f.resolve(p.Command)
 	}
 	if p.ProvideClusterInfo {
 		told := *c
-		told.CertificateAuthority, told.CertificateAuthorityData = "", base64.StdEncoding.EncodeToString(s.to.ca)
 		told.Extensions, told.Config = nil, nil
 		for _, extension := range c.Extensions {
 			if extension.Name == execExtension {
@@ -107,26 +130,8 @@ func (f kubeconfigFile) plugin(said *execPlugin, s *settings, c *cluster) *execP
 	return &p
 }
 
-// item returns the contents of a file or, decoded, the data that stands for it.
-func (f kubeconfigFile) item(read reload.ReadFunc, what, whose, path, data string) (content []byte, err error) {
-	switch path = f.resolve(path); {
-	case path != "":
-		if content, err = read(path); err == nil && len(content) == 0 {
-			err = fmt.Errorf("%s is empty", path)
-		}
-	case data != "":
-		if content, err = base64.StdEncoding.DecodeString(data); err != nil {
-			err = errors.New("its data is not base64")
-		}
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%s %q: %w", what, whose, err)
-	}
-	return content, nil
-}
-
 // resolve makes a path absolute (tools/clientcmd/loader.go ResolvePaths).
-func (f kubeconfigFile) resolve(path string) string {
+func (f *kubeconfigFile) resolve(path string) string {
 	if path == "" || filepath.IsAbs(path) {
 		return path
 	}

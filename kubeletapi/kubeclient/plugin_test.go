@@ -326,13 +326,13 @@ func TestPluginSurvivesAReload(t *testing.T) {
 	c := w.client(w.kubeconfig(w.execUser("")))
 	mustReview(t, c)
 	w.kubeconfig(w.execUser("") + "} # another user, and\n- name: v\n  user: {")
-	s := c.files.Reload()
+	s := c.files.reload()
 	mustReview(t, c)
 	if len(w.runs()) != 1 {
 		t.Errorf("%d runs, want the credential kept", len(w.runs()))
 	}
 	w.kubeconfig(w.execUser("", "installHint: x"))
-	changed := c.files.Reload()
+	changed := c.files.reload()
 	mustReview(t, c)
 	if len(w.runs()) != 2 || changed.plugin == s.plugin {
 		t.Errorf("%d runs, want another for another plugin", len(w.runs()))

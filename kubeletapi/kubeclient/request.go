@@ -32,7 +32,7 @@ func (c *Client) send(ctx context.Context, q *question, version string) ([]byte,
 	if s.plugin != nil {
 		s.plugin.drop(cred)
 	}
-	s = c.files.Reload()
+	s = c.files.reload()
 	next, renewErr := s.credential(ctx)
 	switch {
 	case renewErr != nil:

@@ -1,6 +1,7 @@
 package kubeclient
 
 import (
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -109,6 +110,218 @@ func TestRotation(t *testing.T) {
 	}
 }
 
+// shown is what each of the files of a session says.
+func shown(s *session) map[string]string {
+	return map[string]string{
+		"conf": s.server.Host, "ca.crt": string(s.to.ca), "token": s.static.secret(), "pair": string(s.to.certificate) + string(s.to.key),
+	}
+}
+
+// A file that is broken keeps nothing back but itself: each other one is renewed
+// meanwhile, and it too as soon as it is good again.
+func TestBrokenFileHoldsUpNoOther(t *testing.T) {
+	ca, ca2 := newAuthority(t, "ca"), newAuthority(t, "ca 2")
+	first, second := ca.issue(t, "first"), ca.issue(t, "second")
+	const user = "tokenFile: token, client-certificate: c.crt, client-key: c.key"
+	// The second kubeconfig has other names for the same user and cluster.
+	conf2 := strings.NewReplacer("user: u", "user: v", "name: u", "name: v", "cluster: k,", "cluster: l,", "name: k", "name: l")
+	was := map[string]string{
+		"conf": kubeconfigText("https://one", user, "certificate-authority: ca.crt"), "ca.crt": string(ca.cert),
+		"token": "one", "c.crt": string(first.cert), "c.key": string(first.key),
+	}
+	next := map[string]string{
+		"conf": conf2.Replace(strings.Replace(was["conf"], "https://one", "https://two", 1)), "ca.crt": string(ca2.cert),
+		"token": "two", "c.crt": string(second.cert), "c.key": string(second.key),
+	}
+	said := map[string][2]string{
+		"conf": {"one", "two"}, "ca.crt": {was["ca.crt"], next["ca.crt"]}, "token": {"one", "two"},
+		"pair": {was["c.crt"] + was["c.key"], next["c.crt"] + next["c.key"]},
+	}
+	parts := map[string][]string{"conf": {"conf"}, "ca.crt": {"ca.crt"}, "token": {"token"}, "pair": {"c.crt", "c.key"}}
+	const gone = "\x00gone"
+	for _, test := range []struct{ name, part, file, content string }{
+		{"kubeconfig half written", "conf", "conf", was["conf"][:60]},
+		{"kubeconfig empty", "conf", "conf", ""},
+		{"kubeconfig gone", "conf", "conf", gone},
+		{"kubeconfig for plain http", "conf", "conf", strings.Replace(was["conf"], "https", "http", 1)},
+		{"kubeconfig without its user", "conf", "conf", strings.Replace(was["conf"], "name: u", "name: x", 1)},
+		{"kubeconfig with a CA that is not there", "conf", "conf", strings.Replace(was["conf"], "ca.crt", "none", 1)},
+		{"kubeconfig with a token that is not there", "conf", "conf", strings.Replace(was["conf"], "tokenFile: token", "tokenFile: none", 1)},
+		{"kubeconfig with a key for a certificate", "conf", "conf", strings.Replace(was["conf"], "c.crt", "c.key", 1)},
+		{"kubeconfig with data that is not base64", "conf", "conf", strings.Replace(was["conf"], "certificate-authority: ca.crt", "certificate-authority-data: '?'", 1)},
+		{"CA half written", "ca.crt", "ca.crt", next["ca.crt"][:200]},
+		{"CA with another one half written", "ca.crt", "ca.crt", was["ca.crt"] + next["ca.crt"][:200]},
+		{"CA empty", "ca.crt", "ca.crt", ""},
+		{"CA gone", "ca.crt", "ca.crt", gone},
+		{"token empty", "token", "token", ""},
+		{"token blank", "token", "token", " \n\t\r\n"},
+		{"token gone", "token", "token", gone},
+		{"token of two lines", "token", "token", "a\nb"},
+		{"token with a NUL", "token", "token", "a\x00b"},
+		{"certificate of another key", "pair", "c.crt", next["c.crt"]},
+		{"key of another certificate", "pair", "c.key", next["c.key"]},
+		{"certificate half written", "pair", "c.crt", next["c.crt"][:100]},
+		{"certificate gone", "pair", "c.crt", gone},
+		{"key empty", "pair", "c.key", ""},
+	} {
+		for _, renewed := range []string{"conf", "ca.crt", "token", "pair"} {
+			if renewed == test.part {
+				continue
+			}
+			t.Run(test.name+", "+renewed+" renewed", func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					w := newWorldWithoutServer(t)
+					for name, content := range was {
+						w.write(name, content)
+					}
+					c := w.client(filepath.Join(w.folder, "conf"))
+					write := func(part string) {
+						for _, file := range parts[part] {
+							w.write(file, next[file])
+						}
+					}
+					expect := func(when string, isNew map[string]bool, failures, reloads int) {
+						t.Helper()
+						time.Sleep(time.Second)
+						s, err := c.session()
+						must(t, err)
+						for part, got := range shown(s) {
+							want := said[part][0]
+							if isNew[part] {
+								want = said[part][1]
+							}
+							if got != want {
+								t.Errorf("%s: %s says %q, want %q", when, part, got, want)
+							}
+						}
+						for _, err := range w.reports {
+							if err == nil {
+								reloads--
+								continue
+							}
+							failures--
+							mustFail(t, err, "kubeconfig "+filepath.Join(w.folder, "conf")+": ")
+							if !strings.Contains(strings.TrimPrefix(err.Error(), "kubeconfig "), filepath.Join(w.folder, test.file)) {
+								t.Errorf("%v does not name %s", err, test.file)
+							}
+						}
+						if failures != 0 || reloads != 0 {
+							t.Errorf("%s: reported %v", when, w.reports)
+						}
+						w.reports = nil
+					}
+					if test.content == gone {
+						must(t, os.Remove(filepath.Join(w.folder, test.file)))
+					} else {
+						w.write(test.file, test.content)
+					}
+					expect("broken", nil, 1, 0)
+					write(renewed)
+					expect("broken", map[string]bool{renewed: true}, 0, 1)
+					expect("still broken", map[string]bool{renewed: true}, 0, 0)
+					write(test.part)
+					expect("mended", map[string]bool{renewed: true, test.part: true}, 0, 1)
+				})
+			})
+		}
+	}
+}
+
+// Whatever a kubeconfig names for the first time must be good for it to be taken
+// over; what it named before need not be.
+func TestKubeconfigNamesOtherFiles(t *testing.T) {
+	ca := newAuthority(t, "ca")
+	conf := func(server, user string) string {
+		return kubeconfigText("https://"+server, user, "certificate-authority: ca.crt")
+	}
+	for _, test := range []struct {
+		name                string
+		first, second       string            // kubeconfigs
+		meanwhile           map[string]string // written with the second
+		server, token       string            // then
+		mend                map[string]string
+		mendServer, mendTok string
+	}{
+		{"another token file, which is good", conf("one", "tokenFile: token"), conf("two", "tokenFile: token2"), map[string]string{"token2": "new"}, "two", "new", nil, "two", "new"},
+		{"another token file, which is not there", conf("one", "tokenFile: token"), conf("two", "tokenFile: token2"), map[string]string{"token": "renewed"}, "one", "renewed", map[string]string{"token2": "new"}, "two", "new"},
+		{"another token file, which is empty", conf("one", "tokenFile: token"), conf("two", "tokenFile: token2"), map[string]string{"token2": ""}, "one", "old", map[string]string{"token2": "new"}, "two", "new"},
+		{"the same token file, which is broken", conf("one", "tokenFile: token"), conf("two", "tokenFile: token"), map[string]string{"token": ""}, "two", "old", map[string]string{"token": "new"}, "two", "new"},
+		{"the same token file, by another name", conf("one", "tokenFile: token"), conf("two", "tokenFile: ./x/../token"), map[string]string{"token": ""}, "two", "old", map[string]string{"token": "new"}, "two", "new"},
+		{"no token file", conf("one", "tokenFile: token"), conf("two", "token: inline"), map[string]string{"token": ""}, "two", "inline", map[string]string{"token": "new"}, "two", "inline"},
+		{"a token file in place of an inline token", conf("one", "token: inline"), conf("two", "tokenFile: none"), nil, "one", "inline", map[string]string{"none": "new"}, "two", "new"},
+		{"an inline token beside a file that was never there", conf("one", "token: inline, tokenFile: none"), conf("two", "token: inline2, tokenFile: none"), nil, "two", "inline2", map[string]string{"none": "new"}, "two", "new"},
+		{"an inline token beside a file that was there", conf("one", "token: inline, tokenFile: token"), conf("two", "token: inline2, tokenFile: token"), map[string]string{"token": ""}, "two", "old", map[string]string{"token": "new"}, "two", "new"},
+		{"a file that was never there, without the inline token", conf("one", "token: inline, tokenFile: none"), conf("two", "tokenFile: none"), nil, "one", "inline", map[string]string{"none": "new"}, "two", "new"},
+		{"another CA, which is not there", conf("one", "tokenFile: token"), strings.Replace(conf("two", "tokenFile: token"), "ca.crt", "ca2.crt", 1), map[string]string{"token": "renewed"}, "one", "renewed", map[string]string{"ca2.crt": string(ca.cert)}, "two", "renewed"},
+		{"back to the first", conf("one", "tokenFile: token"), conf("two", "tokenFile: none"), nil, "one", "old", map[string]string{"conf": conf("one", "tokenFile: token"), "token": "new"}, "one", "new"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorldWithoutServer(t)
+				write := func(all map[string]string) {
+					for name, content := range all {
+						w.write(name, content)
+					}
+				}
+				write(map[string]string{"conf": test.first, "token": "old", "ca.crt": string(ca.cert)})
+				c := w.client(filepath.Join(w.folder, "conf"))
+				expect := func(server, token string) {
+					t.Helper()
+					time.Sleep(time.Second)
+					s, err := c.session()
+					must(t, err)
+					if s.server.Host != server || s.static.secret() != token {
+						t.Errorf("%q at %s, want %q at %s; reported %v", s.static.secret(), s.server.Host, token, server, w.reports)
+					}
+				}
+				expect(expectFirst(test.first))
+				write(test.meanwhile)
+				w.write("conf", test.second)
+				expect(test.server, test.token)
+				write(test.mend)
+				expect(test.mendServer, test.mendTok)
+			})
+		})
+	}
+}
+
+// expectFirst is what a kubeconfig says while the file token holds "old".
+func expectFirst(conf string) (server, token string) {
+	if strings.Contains(conf, "tokenFile: token") {
+		return "one", "old"
+	}
+	return "one", "inline"
+}
+
+// Files that change together, as those of a mounted Secret, are never half in force.
+func TestFilesThatChangeTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorldWithoutServer(t)
+		swap := func(version string) {
+			w.write(version+"/conf", kubeconfigText("https://"+version, "tokenFile: token"))
+			w.write(version+"/token", version)
+			must(t, os.Symlink(version, filepath.Join(w.folder, "..tmp")))
+			must(t, os.Rename(filepath.Join(w.folder, "..tmp"), filepath.Join(w.folder, "data")))
+		}
+		swap("v0")
+		c := w.client(filepath.Join(w.folder, "data", "conf"))
+		for i := range 50 {
+			version := fmt.Sprint("v", i)
+			c.files.root.Get().tokenFile.Reload() // so that its turns alone are not those of the kubeconfig
+			swap(version)
+			for range 80 {
+				time.Sleep(7 * time.Millisecond)
+				if s, err := c.session(); err != nil || s.server.Host != s.static.secret() {
+					t.Fatalf("the token of %s goes to %s (%v)", s.static.secret(), s.server.Host, err)
+				}
+			}
+			if s, _ := c.session(); s.static.secret() != version {
+				t.Errorf("%s is in force, want %s", s.static.secret(), version)
+			}
+		}
+	})
+}
+
 func TestVanishedTokenFileIsNotReplacedByTheInlineToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorldWithoutServer(t)
@@ -146,8 +359,8 @@ func TestInClusterCAIsNotReplacedByTheSystemsRoots(t *testing.T) {
 		time.Sleep(time.Second)
 		s, err := c.session()
 		must(t, err)
-		if string(s.to.ca) != string(w.ca.cert) || len(w.reports) != 1 {
-			t.Errorf("CA %q, reports %v", s.to.ca, w.reports)
+		if string(s.to.ca) != string(w.ca.cert) || s.static.secret() != "two" || len(w.reports) != 2 {
+			t.Errorf("token %q with CA %q, reports %v; want the new token with the old CA", s.static.secret(), s.to.ca, w.reports)
 		}
 	})
 }
@@ -156,9 +369,14 @@ func TestInClusterCAIsNotReplacedByTheSystemsRoots(t *testing.T) {
 // client, which looked less than a second ago, does not know.
 func TestRenewalAfter401(t *testing.T) {
 	t.Parallel()
-	for name, rotate := range map[string]func(w *world){
-		"token file": func(w *world) { w.write("token", "new-"+ourToken) },
-		"kubeconfig": func(w *world) { w.kubeconfig("token: new-" + ourToken) },
+	for name, rotate := range map[string]func(w *world, c *Client){
+		"token file": func(w *world, _ *Client) { w.write("token", "new-"+ourToken) },
+		"kubeconfig": func(w *world, _ *Client) { w.kubeconfig("token: new-" + ourToken) },
+		"token file that was read half written": func(w *world, c *Client) {
+			w.write("token", ("new-" + ourToken)[:10])
+			c.files.reload()
+			w.write("token", "new-"+ourToken)
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -177,7 +395,7 @@ func TestRenewalAfter401(t *testing.T) {
 			if n := len(w.arrived()); n != 1 {
 				t.Errorf("%d requests with the same credential, want 1", n)
 			}
-			rotate(w)
+			rotate(w, c)
 			mustReview(t, c)
 			if n := len(w.arrived()); n != 4 { // refused, refused, yes, yes
 				t.Errorf("%d requests, want 4", n)

@@ -1,16 +1,11 @@
 package kubeclient
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
-	"fmt"
-	"log/slog"
 	"net/url"
-	"path/filepath"
-	"reflect"
 	"strings"
-
-	"kubeletauth/kubeletapi/internal/reload"
 )
 
 // settings are what the files say, whole and checked.
@@ -18,10 +13,19 @@ type settings struct {
 	server *url.URL // https, without user, query and fragment
 	to     endpoint
 	token  string
-	// tokenFile is where token comes from; empty for an inline token.
-	tokenFile          string
+
 	username, password string
 	exec               *execPlugin // set only if it is the credential
+}
+
+// with returns the settings with what the files beside them say.
+func (s settings) with(ca []byte, pair keyPair, token string) *settings {
+	s.to.ca, s.to.certificate, s.to.key = ca, pair.certificate, pair.key
+	s.token = cmp.Or(token, s.token)
+	if s.exec != nil {
+		s.exec = s.exec.told(ca)
+	}
+	return &s
 }
 
 // session is how the API server is reached and what we are known by there, as
@@ -61,55 +65,12 @@ func (s *session) retire() {
 	}
 }
 
-// loader makes sessions of files, one at a time.
-type loader struct {
-	settings func(read reload.ReadFunc, previous *settings) (*settings, error)
-	log      *slog.Logger
-	plugins  *pluginRuns
-	previous *session
-}
-
-func newLoader(cfg Config, serviceAccount string, plugins *pluginRuns) (*loader, error) {
-	l := &loader{log: cfg.Logger, plugins: plugins}
-	if cfg.InCluster {
-		source, err := newServiceAccount(serviceAccount, cfg.Logger)
-		l.settings = source.settings
-		return l, err
-	}
-	path, err := filepath.Abs(cfg.Kubeconfig)
-	l.settings = kubeconfigFile{path, cfg.Logger}.settings
-	return l, err
-}
-
-// load reads the files, and returns the session before if they say the same.
-func (l *loader) load(read reload.ReadFunc) (*session, error) {
-	var before *settings
-	if l.previous != nil {
-		before = &l.previous.settings
-	}
-	now, err := l.settings(read, before)
-	if err != nil {
-		return nil, err
-	}
-	if before != nil && reflect.DeepEqual(before, now) {
-		return l.previous, nil
-	}
-	if now.to.insecure {
-		l.log.Warn("insecure-skip-tls-verify is set: whoever answers at the address of the API server is believed", "server", now.server.String())
-	}
-	s, err := l.session(now)
-	if err == nil {
-		l.previous = s
-	}
-	return s, err
-}
-
-// session takes over the connection of the session before, if it leads to the
+// newSession takes over the connection of the session before, if it leads to the
 // same endpoint; else that is let go of.
-func (l *loader) session(now *settings) (*session, error) {
-	s, before := &session{settings: *now}, l.previous
+func newSession(now *settings, before *session, plugins *pluginRuns) (*session, error) {
+	s := &session{settings: *now}
 	if now.exec != nil {
-		s.plugin = &plugin{exec: *now.exec, to: now.to, runs: l.plugins}
+		s.plugin = &plugin{exec: *now.exec, to: now.to, runs: plugins}
 	} else {
 		var old *connection
 		if before != nil && before.static != nil {
@@ -136,29 +97,4 @@ func (s *settings) authorization() string {
 		return "Basic " + base64.StdEncoding.EncodeToString([]byte(s.username+":"+s.password))
 	}
 	return ""
-}
-
-// readToken sets the token from a file and, until the file was read once, from
-// the inline token (k8s.io/client-go tools/clientcmd/client_config.go and
-// transport/token_source.go). Afterwards a bad file is an error, which leaves
-// the last good token in force.
-func (s *settings) readToken(read reload.ReadFunc, path, inline string, previous *settings) error {
-	if path == "" {
-		s.token = inline
-		return nil
-	}
-	content, err := read(path)
-	token := strings.TrimSpace(string(content))
-	if err == nil && (token == "" || !validHeader(token)) {
-		err = fmt.Errorf("%s must hold a token and nothing else", path)
-	}
-	switch {
-	case err == nil:
-		s.token, s.tokenFile = token, path
-	case inline == "" || previous != nil && previous.tokenFile == path:
-		return fmt.Errorf("tokenFile: %w", err)
-	default:
-		s.token = inline
-	}
-	return nil
 }

@@ -7,18 +7,11 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"sync"
 	"sync/atomic"
 	"time"
 )
 
-const (
-	maxFileBytes = 1 << 20
-
-	// interval leaves the other half of a second to callers whose clock is
-	// behind, and to reading: what a file took back is refused within a second.
-	interval = time.Second / 2
-)
+const maxFileBytes = 1 << 20
 
 // Value is what one or more files mean. When their contents change, by being
 // rewritten, renamed over, or by a symlink being swapped, the new contents are
@@ -27,9 +20,7 @@ const (
 type Value[T any] struct {
 	load    func(read ReadFunc) (T, error)
 	report  func(error)
-	start   time.Time
-	next    atomic.Int64 // when to look again, in nanoseconds since start
-	looking sync.Mutex   // held during a look
+	turn    *Turn
 	failed  atomic.Pointer[error]
 	current atomic.Pointer[snapshot[T]]
 }
@@ -51,13 +42,12 @@ func New[T any](load func(read ReadFunc) (T, error), report func(error)) (*Value
 	if report == nil {
 		report = func(error) {}
 	}
-	v := &Value[T]{load: load, report: report, start: time.Now()}
+	v := &Value[T]{load: load, report: report, turn: NewTurn()}
 	first, err := v.read()
 	if err != nil {
 		return nil, err
 	}
 	v.current.Store(first)
-	v.next.Store(int64(interval))
 	return v, nil
 }
 
@@ -68,18 +58,13 @@ func (v *Value[T]) Get() T { return v.GetAt(time.Now()) }
 
 // GetAt is Get for a caller who has a clock of its own, which may be behind.
 func (v *Value[T]) GetAt(now time.Time) T {
-	if passed := now.Sub(v.start); int64(passed) >= v.next.Load() && v.looking.TryLock() {
-		v.look(passed)
-		v.looking.Unlock()
-	}
+	v.turn.Take(now, v.look)
 	return v.current.Load().value
 }
 
 // Reload looks at the files now, and returns the value in force.
 func (v *Value[T]) Reload() T {
-	v.looking.Lock()
-	defer v.looking.Unlock()
-	v.look(time.Since(v.start))
+	v.turn.Wait(v.look)
 	return v.current.Load().value
 }
 
@@ -94,8 +79,7 @@ func (v *Value[T]) Err() error {
 
 // look takes over what changed. A file that comes back to the contents it had
 // is a recovery from a failure, not a change.
-func (v *Value[T]) look(passed time.Duration) {
-	defer v.next.Store(int64(passed + interval))
+func (v *Value[T]) look() {
 	if !v.current.Load().stale() {
 		v.failed.Store(nil)
 		return

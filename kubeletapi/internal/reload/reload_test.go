@@ -177,7 +177,7 @@ func TestConcurrentUse(t *testing.T) {
 	for range 4 {
 		group.Go(func() {
 			for range 1000 {
-				w.v.next.Store(0)
+				w.v.turn.next.Store(0)
 				if w.v.Get() != "one" {
 					t.Error("a value that never was")
 				}
