@@ -170,16 +170,12 @@ func (t *town) rotateServing(context.Context, int) {
 }
 
 func (t *town) rotateKubeconfig(_ context.Context, i int) {
-	t.clientFiles.Lock()
-	defer t.clientFiles.Unlock()
 	t.replace("kubeconfig", t.kubeconfig(i))
 	t.notice()
 }
 
 // rotateToken revokes the old token once the new one is there.
 func (t *town) rotateToken(_ context.Context, i int) {
-	t.clientFiles.Lock()
-	defer t.clientFiles.Unlock()
 	old, err := os.ReadFile(t.path("token"))
 	must(err)
 	next := fmt.Sprint("client-token-", i)
@@ -192,8 +188,6 @@ func (t *town) rotateToken(_ context.Context, i int) {
 // rotateAPICA has both authorities in the file while the API server changes its
 // certificate.
 func (t *town) rotateAPICA(context.Context, int) {
-	t.clientFiles.Lock()
-	defer t.clientFiles.Unlock()
 	old, err := os.ReadFile(t.path("api-ca.crt"))
 	must(err)
 	next, err := apiservertest.NewCA("api-ca")

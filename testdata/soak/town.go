@@ -37,9 +37,6 @@ type town struct {
 
 	pause sync.RWMutex // held for reading by everyone who does something
 	said  last
-	// clientFiles is held while one of the API server's client's files changes: it
-	// takes them over together, so that one that is broken keeps all back.
-	clientFiles sync.Mutex
 
 	apiDown trouble
 	upDown  trouble
