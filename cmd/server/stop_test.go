@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -154,11 +155,34 @@ func (s *stopped) until(what string, done func() bool) {
 	}
 }
 
-// A credential plugin that hangs ends with the program, and so do its children.
+// A credential plugin that hangs ends with the program, and so do its children if
+// the program can see to it.
 func TestPluginEndsWithTheServer(t *testing.T) {
+	binary := build(t)
+	for _, test := range []struct {
+		name     string
+		signals  []syscall.Signal
+		children bool
+		only     string // on this system
+	}{
+		{"SIGTERM", []syscall.Signal{syscall.SIGTERM}, true, ""},
+		{"a second SIGTERM", []syscall.Signal{syscall.SIGTERM, syscall.SIGTERM}, false, "linux"},
+		{"a second SIGINT", []syscall.Signal{syscall.SIGINT, syscall.SIGINT}, false, "linux"},
+		{"SIGKILL", []syscall.Signal{syscall.SIGKILL}, false, "linux"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if test.only != "" && test.only != runtime.GOOS {
+				t.Skip("nothing ends it here")
+			}
+			pluginEnds(t, binary, test.signals, test.children)
+		})
+	}
+}
+
+func pluginEnds(t *testing.T, binary string, signals []syscall.Signal, children bool) {
 	api := apiservertest.MustStart(t, apiservertest.Config{})
 	dir := t.TempDir()
-	plugin := fmt.Sprintf("#!/bin/sh\nsleep 1000 &\necho $! $$ > %s/new && mv %s/new %s/pids\nwait\n", dir, dir, dir)
+	plugin := fmt.Sprintf("#!/bin/sh\nsleep 1000 &\necho $$ $! > %s/new && mv %s/new %s/pids\nwait\n", dir, dir, dir)
 	if err := os.WriteFile(filepath.Join(dir, "plugin"), []byte(plugin), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -168,23 +192,39 @@ func TestPluginEndsWithTheServer(t *testing.T) {
 	}
 	port := freePort(t)
 	s := &stopped{T: t, url: fmt.Sprintf("https://127.0.0.1:%d", port)}
-	server, stderr := process(t, "", build(t), "--anonymous-auth=false", "--authentication-token-webhook", "--authorization-mode=Webhook",
+	server, stderr := process(t, "", binary, "--anonymous-auth=false", "--authentication-token-webhook", "--authorization-mode=Webhook",
 		"--kubeconfig="+filepath.Join(dir, "kubeconfig"), "--healthz-port=0", "--port="+strconv.Itoa(port))
 	waitFor(t, stderr, "msg=Serving")
 	client := s.client(false)
-	client.Timeout = 2 * time.Second
-	if err := s.ask(client, "/short", "good"); err == nil {
-		t.Error("an answer without a credential")
+	if children {
+		client.Timeout = time.Second
 	}
+	asked := make(chan error)
+	go func() { asked <- s.ask(client, "/short", "good") }()
 	var pids []string
 	s.until("the plugin runs", func() bool {
 		content, _ := os.ReadFile(filepath.Join(dir, "pids"))
 		pids = strings.Fields(string(content))
 		return len(pids) == 2
 	})
-	server.Process.Signal(syscall.SIGTERM)
-	if err := server.Wait(); err != nil {
+	child, _ := strconv.Atoi(pids[1])
+	t.Cleanup(func() { syscall.Kill(child, syscall.SIGKILL) })
+	ended := make(chan error, 1)
+	go func() { ended <- server.Wait() }()
+	for i, signal := range signals {
+		if i > 0 {
+			time.Sleep(300 * time.Millisecond) // the request that waits for the plugin keeps it up
+		}
+		server.Process.Signal(signal)
+	}
+	if err := <-ended; (err == nil) != children {
 		t.Error(err)
+	}
+	if err := <-asked; err == nil {
+		t.Error("an answer without a credential")
+	}
+	if !children {
+		pids = pids[:1]
 	}
 	for _, text := range pids {
 		pid, _ := strconv.Atoi(text)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"time"
 )
 
@@ -107,6 +108,8 @@ func (e *execPlugin) output(ctx context.Context) ([]byte, error) {
 	cmd.Env, cmd.Stdout = e.environment(), stdout
 	cmd.WaitDelay = time.Second // for children that keep stdout open
 	killGroup(cmd)
+	runtime.LockOSThread() // see killGroup
+	defer runtime.UnlockOSThread()
 	err := cmd.Run()
 	var exit *exec.ExitError
 	switch {

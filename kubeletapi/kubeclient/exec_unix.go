@@ -1,4 +1,4 @@
-//go:build unix
+//go:build unix && !linux
 
 package kubeclient
 
@@ -7,7 +7,8 @@ import (
 	"syscall"
 )
 
-// killGroup makes the end of cmd's context end its children too.
+// killGroup makes the end of cmd's context end its children too. If this process
+// is killed, cmd goes on.
 func killGroup(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
