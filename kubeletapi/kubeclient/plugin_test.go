@@ -40,6 +40,10 @@ func pluginMain(mode string) int {
 		return 0
 	case "hang":
 		time.Sleep(time.Hour)
+	case "wait":
+		for _, err := os.Stat(os.Getenv("ANSWER")); err != nil; _, err = os.Stat(os.Getenv("ANSWER")) {
+			time.Sleep(10 * time.Millisecond)
+		}
 	case "slow":
 		time.Sleep(500 * time.Millisecond)
 	case "stdin":
@@ -231,6 +235,42 @@ func TestPluginRunsOnceForAll(t *testing.T) {
 	if n := len(w.runs()); n != 1 {
 		t.Errorf("%d runs, want 1", n)
 	}
+}
+
+// Who asks while a plugin hangs is told so when a review's time is over, and the
+// plugin is not run again meanwhile. All is well as soon as it answers.
+func TestPluginHangs(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	cfg := w.config(w.kubeconfig(w.execUser("wait")))
+	cfg.Timeout = 300 * time.Millisecond
+	c, err := New(cfg)
+	must(t, err)
+	defer c.Close()
+	self, err := os.Executable()
+	must(t, err)
+	for range 3 {
+		start := time.Now()
+		_, err := reviewToken(c)
+		mustFail(t, err, fmt.Sprintf("waiting for credential plugin %q: context deadline exceeded", self))
+		if took := time.Since(start); took < cfg.Timeout || IsUnavailable(err) {
+			t.Errorf("%v after %v: want it after %v, and the API server not to blame", err, took, cfg.Timeout)
+		}
+	}
+	if runs, requests := len(w.runs()), len(w.arrived()); runs != 1 || requests != 0 {
+		t.Errorf("%d runs and %d requests, want 1 and none", runs, requests)
+	}
+	w.write("answer", execToken(ourToken, time.Hour))
+	for start := time.Now(); ; {
+		if _, err = reviewToken(c); err == nil || time.Since(start) > 20*time.Second {
+			break
+		}
+	}
+	must(t, err)
+	if runs := len(w.runs()); runs != 1 {
+		t.Errorf("%d runs, want 1", runs)
+	}
+	mustHide(t, w.log.text())
 }
 
 func TestPluginRunsAheadOfTheEnd(t *testing.T) {
