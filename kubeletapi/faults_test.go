@@ -413,11 +413,12 @@ func (c *faultCell) checkTraces(stale bool) {
 	}
 }
 
-// checkRecovery has the first request pass after the API server's return.
+// checkRecovery has the first request pass after the API server's return, unless
+// there is a pause, or there were so many before that one has to wait a moment.
 func (c *faultCell) checkRecovery() {
 	start := time.Now()
 	code, body, _ := c.ask()
-	for c.pause && code != 200 && time.Since(start) < reviewTimeout {
+	for (c.pause || c.state == "busy") && code != 200 && time.Since(start) < reviewTimeout {
 		time.Sleep(50 * time.Millisecond)
 		code, body, _ = c.ask()
 	}

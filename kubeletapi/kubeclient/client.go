@@ -17,7 +17,9 @@
 //   - Version v1 of both API groups is asked first. An API server that answers
 //     404 to it is asked for v1beta1, which is remembered for ten minutes.
 //   - Failures that may pass are retried as the kubelet retries them, within
-//     [Config.Timeout].
+//     [Config.Timeout]. After twenty in a row a review is one try, until one
+//     succeeds; a question that failed then is not sent again for a quarter of a
+//     second, in which the failure is its answer.
 //   - At most 1 MiB of an answer is read, and it must be the review that was
 //     asked for. Unknown fields are ignored.
 //   - No error and no log line holds a token, a key, a password, or the body of

@@ -2,10 +2,12 @@ package kubeclient
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"math/rand/v2"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -17,15 +19,32 @@ const (
 	jitter         = 0.2
 	maxRetryAfters = 10
 	maxFailures    = 20
+	failurePause   = time.Second / 4
+	maxRemembered  = 256 // failures
 )
 
 // trouble is how many tries have failed since one succeeded. Where that is many,
 // an API server in need of rest would see five times as many from each node: so
-// a review is then one try, which finds out that it is well again as soon.
-type trouble struct{ failures atomic.Int64 }
+// a review is then one try, which finds out that it is well again as soon. And
+// where that fails at once, whoever asks the same all the time would have it
+// asked all the time: so its failure is the answer for a moment.
+type trouble struct {
+	failures atomic.Int64
+
+	mu     sync.Mutex
+	failed map[digest]failedTry // by question
+}
+
+// digest is that of a question.
+type digest [sha256.Size]byte
+
+type failedTry struct {
+	err error
+	at  time.Time
+}
 
 // retry is the function, except in trouble.
-func (t *trouble) retry(ctx context.Context, try func() error) error {
+func (t *trouble) retry(ctx context.Context, question func() digest, try func() error) error {
 	counted := func() error {
 		err := try()
 		if err == nil {
@@ -35,10 +54,37 @@ func (t *trouble) retry(ctx context.Context, try func() error) error {
 		}
 		return err
 	}
-	if t.failures.Load() >= maxFailures {
-		return counted()
+	if t.failures.Load() < maxFailures {
+		return retry(ctx, counted)
 	}
-	return retry(ctx, counted)
+	key := question()
+	if err := t.recent(key); err != nil {
+		return err
+	}
+	err := counted()
+	if err != nil && ctx.Err() == nil {
+		t.remember(key, err)
+	}
+	return err
+}
+
+// recent returns the failure of a question that is not to be asked again yet.
+func (t *trouble) recent(key digest) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if f := t.failed[key]; time.Since(f.at) < failurePause {
+		return f.err
+	}
+	return nil
+}
+
+func (t *trouble) remember(key digest, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.failed == nil || len(t.failed) >= maxRemembered {
+		t.failed = map[digest]failedTry{}
+	}
+	t.failed[key] = failedTry{err, time.Now()}
 }
 
 // retry calls try until it succeeds, up to five times, as the kubelet's webhooks

@@ -186,7 +186,8 @@ func TestTroubleEndsRetries(t *testing.T) {
 				var tries []int
 				for len(script) > 0 {
 					n := 0
-					trouble.retry(t.Context(), func() error {
+					question := func() digest { return digest{byte(len(tries))} }
+					trouble.retry(t.Context(), question, func() error {
 						word := "201"
 						if len(script) > 0 {
 							word, script = script[0], script[1:]
@@ -202,4 +203,118 @@ func TestTroubleEndsRetries(t *testing.T) {
 			})
 		})
 	}
+}
+
+// In trouble, a question that failed at once is not asked by everyone who asks it.
+// That holds up no other question, nor itself once the trouble is over.
+func TestTroubleSpacesTries(t *testing.T) {
+	const (
+		ms  = time.Millisecond
+		all = -1
+	)
+	for _, test := range []struct {
+		name      string
+		failures  int           // before
+		questions int           // asked in turn
+		every     time.Duration // one after the other
+		lasts     time.Duration // of an attempt
+		most      int           // tries within 10 s; or all of them
+	}{
+		{"one question, asked all the time", maxFailures, 1, ms, 0, 41},
+		{"a try takes a while", maxFailures, 1, ms, 20 * ms, 40},
+		{"one question, now and then", maxFailures, 1, 300 * ms, 0, all},
+		{"ten questions", maxFailures, 10, ms, 0, 410},
+		{"more questions than are remembered", maxFailures, maxRemembered + 1, ms, 0, all},
+		{"not in trouble yet", 0, 1, 5 * time.Second, 0, all},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var trouble trouble
+				trouble.failures.Store(int64(test.failures))
+				asked, tries, down := 0, 0, true
+				ask := func(q int) error {
+					return trouble.retry(t.Context(), func() digest { return digest{byte(q), byte(q >> 8)} }, func() error {
+						tries++
+						if time.Sleep(test.lasts); down {
+							return fmt.Errorf("%w: %d", play("503"), q)
+						}
+						return nil
+					})
+				}
+				for start := time.Now(); time.Since(start) < 10*time.Second; time.Sleep(test.every) {
+					q := asked % test.questions
+					asked++
+					if err := ask(q); err == nil || !strings.HasSuffix(err.Error(), fmt.Sprint(": ", q)) {
+						t.Fatalf("question %d: %v", q, err)
+					}
+				}
+				most := test.most
+				if most == all {
+					most = asked
+				}
+				if tries > most || test.most == all && tries < asked {
+					t.Errorf("%d tries of %d questions, want %d", tries, asked, most)
+				}
+				if len(trouble.failed) > maxRemembered {
+					t.Errorf("%d failures are remembered", len(trouble.failed))
+				}
+				ask(0)
+				down = false
+				if err := ask(maxRemembered + 2); err != nil {
+					t.Errorf("a question that was never asked: %v", err)
+				}
+				if err := ask(0); err != nil {
+					t.Errorf("the same question after an answer to another: %v", err)
+				}
+			})
+		})
+	}
+}
+
+func TestTroubleIsOverSoon(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var trouble trouble
+		trouble.failures.Store(maxFailures)
+		question := func() digest { return digest{} }
+		trouble.retry(t.Context(), question, func() error { return play("503") })
+		start := time.Now()
+		for trouble.retry(t.Context(), question, func() error { return nil }) != nil {
+			time.Sleep(time.Millisecond)
+		}
+		if took := time.Since(start); took != failurePause {
+			t.Errorf("well again after %v, want %v", took, failurePause)
+		}
+		// Who leaves says nothing about the API server.
+		trouble.failures.Store(maxFailures)
+		gone, leave := context.WithCancel(t.Context())
+		leave()
+		trouble.retry(gone, question, func() error { return gone.Err() })
+		if err := trouble.retry(t.Context(), question, func() error { return nil }); err != nil {
+			t.Errorf("somebody else's %v", err)
+		}
+	})
+}
+
+// Whoever is refused at once and asks again at once has few reviews sent.
+func TestReviewsInTroubleAreFew(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.setAnswer(with(503, ""))
+	c := w.tokenClient()
+	start, asked := time.Now(), 0
+	for ; asked < 1000 || time.Since(start) < time.Second; asked++ {
+		_, err := reviewToken(c)
+		mustFail(t, err, "503")
+	}
+	most := maxFailures + 1 + int(time.Since(start)/failurePause)
+	if sent := len(w.arrived()); sent > most {
+		t.Errorf("%d reviews for %d questions, want %d at most", sent, asked, most)
+	}
+	w.setAnswer(yes)
+	for start := time.Now(); ; time.Sleep(10 * time.Millisecond) {
+		if _, err := reviewToken(c); err == nil || time.Since(start) > 20*time.Second {
+			break
+		}
+	}
+	mustReview(t, c)
 }

@@ -2,6 +2,7 @@ package kubeclient
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -44,7 +45,7 @@ func review[Status any](ctx context.Context, c *Client, q *question) (*Status, e
 	defer cancel()
 	var data []byte
 	var version string
-	err := c.trouble.retry(ctx, func() (err error) {
+	err := c.trouble.retry(ctx, q.digest, func() (err error) {
 		data, version, err = c.ask(ctx, q)
 		return err
 	})
@@ -131,6 +132,12 @@ func (q *question) body(version string) ([]byte, error) {
 		Metadata   struct{} `json:"metadata"`
 		Spec       any      `json:"spec"`
 	}{Kind: q.kind, APIVersion: q.group + "/" + version, Spec: q.spec(version)})
+}
+
+// digest is the same for the same question, and tells nothing of it.
+func (q *question) digest() digest {
+	body, _ := q.body(v1) // whose error is that of asking
+	return sha256.Sum256(body)
 }
 
 // accessSpecV1beta1 is that of k8s.io/api authorization/v1beta1/types.go: it
