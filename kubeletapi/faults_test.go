@@ -222,10 +222,12 @@ func (c *faultCell) presentOther() {
 
 func (c *faultCell) presentOwn() { c.present(c.api.CA) }
 
+// present has the API server show a certificate of ca to whoever connects from now on.
 func (c *faultCell) present(ca *apiservertest.CA) {
 	c.stop()
 	c.api.SetCertificate(ca.MustIssue(c, apiservertest.Certificate{CommonName: "api", DNSNames: []string{"localhost"}, IPs: []net.IP{net.IPv4(127, 0, 0, 1)}, Usages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}))
 	c.restart()
+	c.auth.client.Version(c.Context()) // or a review may be the first to find out that its connection is gone
 }
 
 // forgetUs leaves a plugin nothing to read, and one of the two waits for it.
