@@ -14,30 +14,34 @@ import (
 )
 
 const (
-	linger   = 5 * time.Second // that a client may go on with a body that was answered
-	maxHints = 5               // early answers that pass, as many as net/http's client takes by itself
+	soon     = 100 * time.Millisecond // after which an exchange is looked at first
+	linger   = 5 * time.Second        // that a client may go on with a body that was answered
+	maxHints = 5                      // early answers that pass, as many as net/http's client takes by itself
 )
 
-// exchange is a request and its answer, and what limits their time: a timer that
-// starts again whenever something flows, in place of the deadlines that
-// [http.Server] sets for the whole.
+// exchange is a request and its answer, and what limits their time: how long
+// nothing flows, in place of the deadlines that [http.Server] sets for the whole.
+// They are taken away when it is first looked at: most have ended by then.
 type exchange struct {
 	http.ResponseWriter
-	*http.ResponseController
-	cancel context.CancelFunc
-	idle   time.Duration
-	total  time.Duration // that the server gives an answer; 0 is no limit
-	own    http.Header   // what those in front say in the answer
-	hints  int           // that came
-	old    bool          // the client speaks HTTP/1.0
+	proxy   *Proxy
+	request *http.Request
+	watch   *watch
+	cancel  context.CancelFunc
+	total   time.Duration // that the server gives an answer; 0 is no limit
+	own     http.Header   // what those in front say in the answer
+	hints   int           // that came
 
-	unread  atomic.Bool // there is more of an HTTP/1 body
-	badBody atomic.Bool // reading it failed
-	empty   atomic.Bool // the answer has no body
+	flowed   atomic.Int64 // when something did last, since the proxy was made
+	unread   atomic.Bool  // there is more of the body
+	badBody  atomic.Bool  // reading it failed
+	answered atomic.Bool  // the upstream did, or never will
+	late     atomic.Bool  // it did not in time
+	old      atomic.Bool  // the server's deadlines are taken away
 
-	mu    sync.Mutex
-	timer *time.Timer
-	over  bool // the ResponseWriter must not be used any more
+	out  sync.Mutex // held to write the answer, for as long as the client lets it
+	held bool       // the header was written and not sent: the body should be about to come
+	rest int64      // of the body; negative if that is not known
 }
 
 type exchangeKey struct{}
@@ -45,41 +49,96 @@ type exchangeKey struct{}
 // begin returns an exchange, and its request.
 func (p *Proxy) begin(w http.ResponseWriter, r *http.Request) (*exchange, *http.Request) {
 	ctx, cancel := context.WithCancel(r.Context())
-	x := &exchange{ResponseWriter: w, ResponseController: http.NewResponseController(w), cancel: cancel, idle: p.idle, own: maps.Clone(w.Header()), old: !r.ProtoAtLeast(1, 1)}
-	if server, ok := ctx.Value(http.ServerContextKey).(*http.Server); ok {
-		x.total = server.WriteTimeout
+	x := &exchange{ResponseWriter: w, proxy: p, cancel: cancel}
+	if len(w.Header()) > 0 {
+		x.own = maps.Clone(w.Header())
 	}
 	r = r.WithContext(context.WithValue(ctx, exchangeKey{}, x))
-	x.setDeadlines(time.Time{})
-	x.timer = time.AfterFunc(x.idle, x.cut)
+	x.request = r
+	x.touch()
 	if r.ContentLength != 0 && r.Body != nil {
-		x.EnableFullDuplex()
-		x.unread.Store(r.ProtoMajor == 1)
+		x.control().EnableFullDuplex()
+		x.unread.Store(true)
 		r.Body = &body{ReadCloser: r.Body, exchange: x, received: r.Trailer}
 	}
+	if s, ok := ctx.Value(http.ServerContextKey).(*http.Server); ok {
+		x.total = s.WriteTimeout
+		if isShort(s.ReadTimeout) || isShort(s.WriteTimeout) {
+			x.free()
+		}
+	}
+	x.watch, _ = p.watches.Get().(*watch)
+	if x.watch == nil {
+		x.watch = new(watch)
+	}
+	x.watch.begin(x)
 	return x, r
 }
 
+// isShort reports whether a limit of the server could end an exchange before it
+// was looked at.
+func isShort(limit time.Duration) bool { return 0 < limit && limit < 10*soon }
+
+// free takes the server's deadlines away.
+func (x *exchange) free() {
+	x.old.Store(true)
+	x.setDeadlines(time.Time{})
+}
+
+// control is that of the server's ResponseWriter.
+func (x *exchange) control() *http.ResponseController {
+	return http.NewResponseController(x.ResponseWriter)
+}
+
 func (x *exchange) setDeadlines(t time.Time) {
-	x.SetReadDeadline(t)
-	x.SetWriteDeadline(t)
+	x.control().SetReadDeadline(t)
+	x.control().SetWriteDeadline(t)
 }
 
 // touch is called whenever something flowed.
-func (x *exchange) touch() {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if !x.over {
-		x.timer.Reset(x.idle)
+func (x *exchange) touch() { x.flowed.Store(int64(time.Since(x.proxy.made))) }
+
+// limit is how long it may be that nothing flows.
+func (x *exchange) limit() time.Duration {
+	if x.unread.Load() || x.answered.Load() {
+		return x.proxy.idle
 	}
+	return min(x.proxy.idle, x.proxy.timeout)
+}
+
+// left is what is left of limit.
+func (x *exchange) left() time.Duration {
+	flowed := time.Duration(x.flowed.Load()) // before the clock is read: it must not be later
+	return x.limit() - (time.Since(x.proxy.made) - flowed)
+}
+
+// sent is called once all of a body is on its way.
+func (x *exchange) sent() {
+	x.unread.Store(false)
+	x.watch.mu.Lock()
+	defer x.watch.mu.Unlock()
+	if x.watch.exchange == x && x.old.Load() {
+		x.watch.again(x.limit())
+	}
+}
+
+// stop ends an exchange that has no time left: with an answer, if that is what the
+// upstream owes.
+func (x *exchange) stop() {
+	if x.limit() < x.proxy.idle {
+		x.late.Store(true)
+	} else {
+		x.setDeadlines(time.Unix(1, 0))
+	}
+	x.cancel()
 }
 
 // cut ends an exchange from outside, whatever it waits for.
 func (x *exchange) cut() {
 	x.cancel()
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if !x.over {
+	x.watch.mu.Lock()
+	defer x.watch.mu.Unlock()
+	if x.watch.exchange == x {
 		x.setDeadlines(time.Unix(1, 0))
 	}
 }
@@ -87,17 +146,21 @@ func (x *exchange) cut() {
 // end gives the server its deadline back, which then sends the end of the answer.
 func (x *exchange) end() {
 	x.cancel()
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	x.over = true
-	x.timer.Stop()
-	if x.total > 0 {
-		x.SetWriteDeadline(time.Now().Add(x.total))
+	x.out.Lock() // may wait for sendHeader
+	x.held = false
+	x.out.Unlock()
+	x.watch.end()
+	x.proxy.watches.Put(x.watch)
+	if x.old.Load() && x.total > 0 {
+		x.control().SetWriteDeadline(time.Now().Add(x.total))
 	}
-	if x.unread.Load() {
-		x.SetReadDeadline(time.Now().Add(linger))
+	if x.lingers() {
+		x.control().SetReadDeadline(time.Now().Add(linger))
 	}
 }
+
+// lingers reports whether a client of HTTP/1 still sends.
+func (x *exchange) lingers() bool { return x.unread.Load() && x.request.ProtoMajor == 1 }
 
 // WriteHeader sees to it that net/http does not look for the next request on a
 // connection whose client is answered while it still sends: it may find what a
@@ -108,35 +171,65 @@ func (x *exchange) WriteHeader(code int) {
 		return
 	}
 	maps.Copy(x.Header(), x.own) // ReverseProxy empties it after a hint
-	if x.unread.Load() {
+	if x.lingers() {
 		x.Header().Set("Connection", "close")
 	}
+	x.writeHeader(code)
+	if x.old.Load() {
+		x.sendHeader()
+	}
+}
+
+func (x *exchange) writeHeader(code int) {
+	x.out.Lock()
+	defer x.out.Unlock()
 	x.ResponseWriter.WriteHeader(code)
+	x.held = x.rest > 0
+}
+
+// sendHeader sends a header that its body does not follow at once.
+func (x *exchange) sendHeader() {
+	if x.out.TryLock() { // else the body is on its way
+		defer x.out.Unlock()
+		if x.held {
+			x.held = false
+			x.control().Flush()
+		}
+	}
 }
 
 // hint passes an early answer on, to clients that know of such, except 100: the
 // server in front says that by itself, when the body is read. Of its header only
 // the links pass: nobody else removes the hop-by-hop ones.
 func (x *exchange) hint(code int) {
-	if x.hints++; x.hints > maxHints || x.old || code == http.StatusContinue {
+	if x.hints++; x.hints > maxHints || !x.request.ProtoAtLeast(1, 1) || code == http.StatusContinue {
 		return
 	}
 	maps.DeleteFunc(x.Header(), func(name string, _ []string) bool { return name != "Link" })
 	x.ResponseWriter.WriteHeader(code)
 }
 
+// Write sends p at once, unless that is the end of the answer, which net/http
+// sends: a small one goes in one piece. One of unknown length is ReverseProxy's to
+// flush.
 func (x *exchange) Write(p []byte) (int, error) {
 	x.touch()
-	return x.ResponseWriter.Write(p)
+	x.out.Lock()
+	defer x.out.Unlock()
+	x.held = false
+	n, err := x.ResponseWriter.Write(p)
+	if x.rest -= int64(n); err == nil && x.rest > 0 {
+		err = x.control().Flush()
+	}
+	return n, err
 }
 
-// FlushError sends what was written so far. Of an answer without a body that is
-// nothing yet: its header is to be its end too, as of an error of gRPC.
+// FlushError is for ReverseProxy.
 func (x *exchange) FlushError() error {
-	if x.empty.Load() {
-		return nil
-	}
-	return x.ResponseController.Flush()
+	x.out.Lock()
+	defer x.out.Unlock()
+	x.held = false
+	return x.control().Flush()
 }
 
 // Unwrap is for [http.ResponseController].
@@ -145,7 +238,7 @@ func (x *exchange) Unwrap() http.ResponseWriter { return x.ResponseWriter }
 // Hijack gives the client's connection to a tunnel, once the upstream said 101
 // to the protocol that was asked for.
 func (x *exchange) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	conn, rw, err := x.ResponseController.Hijack()
+	conn, rw, err := x.control().Hijack()
 	if err != nil {
 		return nil, nil, err
 	}
@@ -190,7 +283,7 @@ func (b *body) Read(p []byte) (int, error) {
 		for name := range b.trailer {
 			b.trailer[name] = b.received[name]
 		}
-		b.exchange.unread.Store(false)
+		b.exchange.sent()
 	} else if err != nil {
 		b.exchange.badBody.Store(true)
 	}

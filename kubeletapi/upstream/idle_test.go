@@ -49,9 +49,9 @@ func (p *pipes) dial(context.Context, string, string) (net.Conn, error) {
 }
 
 // inBubble runs a test with a client of a proxy to service, all of them in
-// memory and with the times that the server of this API has. proto is spoken on
+// memory and with the times that the server of this API has, or as tuned. proto is spoken on
 // both sides.
-func inBubble(t *testing.T, proto string, cfg Config, service http.HandlerFunc, test func(t *testing.T, client *http.Client, front *pipes)) {
+func inBubble(t *testing.T, proto string, cfg Config, service http.HandlerFunc, test func(t *testing.T, client *http.Client, front *pipes), tune ...func(front *http.Server)) {
 	t.Helper()
 	if proto == "HTTP/2.0" && fips140.Enabled() {
 		t.Skip("HTTP/2 draws random numbers, which a bubble cannot in FIPS mode")
@@ -75,6 +75,9 @@ func inBubble(t *testing.T, proto string, cfg Config, service http.HandlerFunc, 
 		servers := map[net.Listener]*http.Server{
 			front: {Handler: proxy, ReadTimeout: time.Minute, ReadHeaderTimeout: 10 * time.Second, WriteTimeout: 4 * time.Hour, IdleTimeout: 90 * time.Second, Protocols: protocols, ErrorLog: quiet},
 			back:  {Handler: service, Protocols: protocols, ErrorLog: quiet},
+		}
+		for _, f := range tune {
+			f(servers[front])
 		}
 		var wait sync.WaitGroup
 		for listener, server := range servers {

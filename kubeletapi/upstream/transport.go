@@ -77,7 +77,6 @@ func (cfg *Config) transport(config *tls.Config, socket string) *http.Transport 
 		DisableCompression:     true, // the client's own wish counts
 		MaxIdleConnsPerHost:    128,
 		IdleConnTimeout:        30 * time.Second, // less than most servers keep a connection
-		ResponseHeaderTimeout:  max(cmp.Or(cfg.Timeout, 30*time.Second), 0),
 		ExpectContinueTimeout:  time.Second,
 		MaxResponseHeaderBytes: 256 << 10,
 		Protocols:              new(http.Protocols),

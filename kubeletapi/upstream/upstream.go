@@ -15,7 +15,8 @@
 // place of a hyphen. Cookies pass. The Host is the upstream's.
 //
 // Bodies and answers stream in both directions at once and are flushed as they
-// come. No time limit of the [http.Server] in front ends an exchange in which
+// come; only the header of an answer of known length waits for the body, for a
+// tenth of a second at most. No time limit of the [http.Server] in front ends an exchange in which
 // something flows; one in which nothing does is cut after [Config.IdleTimeout].
 package upstream
 
@@ -54,8 +55,8 @@ type Config struct {
 	// or a Unix socket. Upgrades are HTTP/1.1 in any case.
 	Protocol string
 
-	// Timeout bounds the wait for the header of an answer, once the request is
-	// sent. Zero is 30 seconds, negative is no limit.
+	// Timeout bounds the wait for the header of an answer, once all of the request
+	// is here. Zero is 30 seconds, negative is no limit.
 	Timeout time.Duration
 
 	// IdleTimeout is how long it may be that nothing flows in either direction
@@ -86,7 +87,10 @@ type Proxy struct {
 	connections  *reload.Value[connections]
 	reverse      httputil.ReverseProxy
 	identity     bool
+	timeout      time.Duration // for the header of an answer
 	idle         time.Duration
+	made         time.Time
+	watches      sync.Pool
 	logger       *slog.Logger
 
 	tunnels sync.RWMutex // each holds it for reading
@@ -101,10 +105,7 @@ func New(cfg Config) (*Proxy, error) {
 	if cfg.Report == nil {
 		cfg.Report = func(err error) { cfg.Logger.Warn("The upstream's files changed", "err", err) }
 	}
-	p := &Proxy{url: cfg.URL, identity: cfg.IdentityHeaders, idle: cmp.Or(cfg.IdleTimeout, 4*time.Hour), logger: cfg.Logger}
-	if p.idle < 0 {
-		p.idle = math.MaxInt64
-	}
+	p := &Proxy{url: cfg.URL, identity: cfg.IdentityHeaders, timeout: limit(cfg.Timeout, 30*time.Second), idle: limit(cfg.IdleTimeout, 4*time.Hour), made: time.Now(), logger: cfg.Logger}
 	var socket string
 	var err error
 	if p.scheme, p.host, socket, err = cfg.target(); err != nil {
@@ -115,14 +116,21 @@ func New(cfg Config) (*Proxy, error) {
 	}
 	p.ctx, p.cut = context.WithCancel(context.Background())
 	p.reverse = httputil.ReverseProxy{
-		Rewrite:       p.rewrite,
-		Transport:     sender(p.send),
-		FlushInterval: -1,
-		BufferPool:    new(buffers),
-		ErrorHandler:  p.failed,
-		ErrorLog:      slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelInfo),
+		Rewrite:      p.rewrite,
+		Transport:    sender(p.send),
+		BufferPool:   new(buffers),
+		ErrorHandler: p.failed,
+		ErrorLog:     slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelInfo),
 	}
 	return p, nil
+}
+
+// limit is what a time means: none is the usual, and less is no limit.
+func limit(d, usual time.Duration) time.Duration {
+	if d < 0 {
+		return math.MaxInt64
+	}
+	return cmp.Or(d, usual)
 }
 
 // ServeHTTP passes r on, and the answer back. The user is the one that the
@@ -208,7 +216,9 @@ func (p *Proxy) send(r *http.Request) (*http.Response, error) {
 			return nil, err
 		}
 	}
+	x := r.Context().Value(exchangeKey{}).(*exchange)
 	res, err := p.connections.Get().roundTrip(r)
+	x.answered.Store(true)
 	if err != nil {
 		return nil, err
 	}
@@ -216,8 +226,7 @@ func (p *Proxy) send(r *http.Request) (*http.Response, error) {
 		res.Body.Close()
 		return nil, fmt.Errorf("the upstream answered %q", res.Status)
 	}
-	x := r.Context().Value(exchangeKey{}).(*exchange)
-	x.empty.Store(res.ContentLength == 0)
+	x.rest = res.ContentLength
 	for name := range x.own {
 		res.Header.Del(name)
 	}
@@ -230,12 +239,16 @@ func (p *Proxy) send(r *http.Request) (*http.Response, error) {
 
 // failed answers a request that the upstream did not.
 func (p *Proxy) failed(w http.ResponseWriter, r *http.Request, err error) {
-	code, timeout := http.StatusBadGateway, net.Error(nil)
-	if errors.As(err, &timeout) && timeout.Timeout() {
-		code = http.StatusGatewayTimeout
-	}
-	if w.(*exchange).badBody.Load() {
+	code, x := http.StatusBadGateway, w.(*exchange)
+	timeout := net.Error(nil)
+	switch {
+	case x.badBody.Load():
 		code = http.StatusBadRequest
+	case x.late.Load():
+		code, err = http.StatusGatewayTimeout, errors.New("the upstream has not answered in time")
+		r = r.WithContext(context.WithoutCancel(r.Context()))
+	case errors.As(err, &timeout) && timeout.Timeout():
+		code = http.StatusGatewayTimeout
 	}
 	p.answer(w, r, code, err)
 }
