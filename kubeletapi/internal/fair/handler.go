@@ -18,14 +18,24 @@ type Handler struct {
 // ServeHTTP has Next serve r. It takes little of the stack that is left to Next: a
 // handler of HTTP/2 begins on a small one.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.ContentLength != 0 && h.BodyTimeout > 0 {
-		http.NewResponseController(w).SetReadDeadline(time.Now().Add(h.BodyTimeout))
+	if h.BodyTimeout > 0 && mayHaveBody(r) {
+		control := http.NewResponseController(w)
+		control.SetReadDeadline(time.Now().Add(h.BodyTimeout))
+		if r.ProtoMajor == 2 { // whose timer nothing else stops, if the stream was closed before
+			defer control.SetReadDeadline(time.Time{})
+		}
 	}
 	if c := h.ConnectionOf(r.Context()); c.Begin() {
 		h.serveGuest(w, r, c)
 		return
 	}
 	h.Next.ServeHTTP(w, r)
+}
+
+// mayHaveBody reports whether a body may come. Over HTTP/2 that is also one which
+// is said to have no bytes, or a length that is no number.
+func mayHaveBody(r *http.Request) bool {
+	return r.ContentLength != 0 || r.ProtoMajor == 2 && r.Header["Content-Length"] != nil
 }
 
 // serveGuest counts a request for as long as it is under way. Over HTTP/2 that is
