@@ -15,6 +15,7 @@ import (
 
 const (
 	soon     = 100 * time.Millisecond // after which an exchange is looked at first
+	short    = time.Minute            // of the server's time, as little may be left of it when an exchange begins
 	linger   = 5 * time.Second        // that a client may go on with a body that was answered
 	maxHints = 5                      // early answers that pass, as many as net/http's client takes by itself
 )
@@ -25,7 +26,7 @@ const (
 type exchange struct {
 	http.ResponseWriter
 	proxy   *Proxy
-	request *http.Request
+	request *http.Request // the client's
 	watch   *watch
 	cancel  context.CancelFunc
 	total   time.Duration // that the server gives an answer; 0 is no limit
@@ -49,21 +50,20 @@ type exchangeKey struct{}
 // begin returns an exchange, and its request.
 func (p *Proxy) begin(w http.ResponseWriter, r *http.Request) (*exchange, *http.Request) {
 	ctx, cancel := context.WithCancel(r.Context())
-	x := &exchange{ResponseWriter: w, proxy: p, cancel: cancel}
+	x := &exchange{ResponseWriter: w, proxy: p, request: r, cancel: cancel}
 	if len(w.Header()) > 0 {
 		x.own = maps.Clone(w.Header())
 	}
 	r = r.WithContext(context.WithValue(ctx, exchangeKey{}, x))
-	x.request = r
 	x.touch()
 	if r.ContentLength != 0 && r.Body != nil {
 		x.control().EnableFullDuplex()
+		x.control().SetReadDeadline(time.Time{}) // others may have little of it left
 		x.unread.Store(true)
 		r.Body = &body{ReadCloser: r.Body, exchange: x, received: r.Trailer}
 	}
-	if s, ok := ctx.Value(http.ServerContextKey).(*http.Server); ok {
-		x.total = s.WriteTimeout
-		if isShort(s.ReadTimeout) || isShort(s.WriteTimeout) {
+	if s, ok := ctx.Value(http.ServerContextKey).(*http.Server); ok && s.WriteTimeout > 0 {
+		if x.total = s.WriteTimeout; x.total < short {
 			x.free()
 		}
 	}
@@ -74,10 +74,6 @@ func (p *Proxy) begin(w http.ResponseWriter, r *http.Request) (*exchange, *http.
 	x.watch.begin(x)
 	return x, r
 }
-
-// isShort reports whether a limit of the server could end an exchange before it
-// was looked at.
-func isShort(limit time.Duration) bool { return 0 < limit && limit < 10*soon }
 
 // free takes the server's deadlines away.
 func (x *exchange) free() {
@@ -151,7 +147,8 @@ func (x *exchange) end() {
 	x.out.Unlock()
 	x.watch.end()
 	x.proxy.watches.Put(x.watch)
-	if x.old.Load() && x.total > 0 {
+	gone := x.request.ProtoMajor > 1 && x.request.Context().Err() != nil // a stream that is closed, which its deadline would keep
+	if x.old.Load() && x.total > 0 && !gone {
 		x.control().SetWriteDeadline(time.Now().Add(x.total))
 	}
 	if x.lingers() {
@@ -238,7 +235,10 @@ func (x *exchange) Unwrap() http.ResponseWriter { return x.ResponseWriter }
 // Hijack gives the client's connection to a tunnel, once the upstream said 101
 // to the protocol that was asked for.
 func (x *exchange) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	x.watch.mu.Lock() // net/http ends its own reading with a deadline, which must stay until it has
 	conn, rw, err := x.control().Hijack()
+	x.old.Store(true) // it takes them away
+	x.watch.mu.Unlock()
 	if err != nil {
 		return nil, nil, err
 	}

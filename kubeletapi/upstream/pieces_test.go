@@ -67,32 +67,71 @@ func TestOnePiece(t *testing.T) {
 	})
 }
 
-// Short limits of the server in front end no exchange in which something flows.
+// Short limits of the server in front end no exchange in which something flows,
+// whatever time those between had.
 func TestShortLimits(t *testing.T) {
+	after := func(d time.Duration, s *http.Server) {
+		next := s.Handler
+		s.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { time.Sleep(d); next.ServeHTTP(w, r) })
+	}
 	for _, proto := range []string{"HTTP/1.1", "HTTP/2.0"} {
-		for _, limits := range []func(*http.Server){
-			func(s *http.Server) { s.ReadTimeout = soon / 10 },
-			func(s *http.Server) { s.WriteTimeout = soon / 10 },
-			func(s *http.Server) { s.ReadTimeout, s.WriteTimeout = 11*soon, 11*soon },
+		for name, limits := range map[string]func(*http.Server){
+			"read":           func(s *http.Server) { s.ReadTimeout = soon / 10 },
+			"write":          func(s *http.Server) { s.WriteTimeout = soon / 10 },
+			"both":           func(s *http.Server) { s.ReadTimeout, s.WriteTimeout = 11*soon, 11*soon },
+			"little is left": func(s *http.Server) { s.ReadTimeout, s.WriteTimeout = 31*soon, 31*soon; after(30*soon+soon/2, s) },
 		} {
 			inBubble(t, proto, Config{}, func(w http.ResponseWriter, r *http.Request) {
+				http.NewResponseController(w).EnableFullDuplex()
 				for i := range 20 {
-					time.Sleep(soon)
+					piece := make([]byte, 6)
+					if n, err := io.ReadFull(r.Body, piece); err != nil {
+						t.Errorf("%s, %s: %d bytes of a piece, %v", proto, name, n, err)
+						return
+					}
 					fmt.Fprintln(w, "event", i)
 					http.NewResponseController(w).Flush()
 				}
 			}, func(t *testing.T, client *http.Client, _ *pipes) {
-				res, err := client.Get("http://n1/watch")
+				body, sender := io.Pipe()
+				go func() {
+					for range 20 {
+						time.Sleep(soon)
+						io.WriteString(sender, "piece\n")
+					}
+					sender.Close()
+				}()
+				res, err := client.Post("http://n1/watch", "", body)
 				if err != nil {
 					t.Fatal(err)
 				}
-				body, err := io.ReadAll(res.Body)
-				if n := strings.Count(string(body), "event"); n != 20 || err != nil {
-					t.Errorf("%s: %d events, %v", proto, n, err)
+				answer, err := io.ReadAll(res.Body)
+				if n := strings.Count(string(answer), "event"); n != 20 || err != nil {
+					t.Errorf("%s, %s: %d events, %v", proto, name, n, err)
 				}
 			}, limits)
 		}
 	}
+}
+
+// The header of an answer is something that flows.
+func TestLateHeader(t *testing.T) {
+	eachVersion(t, func(t *testing.T, proto string) {
+		inBubble(t, proto, Config{Timeout: 30 * time.Second, IdleTimeout: 40 * time.Second}, func(w http.ResponseWriter, r *http.Request) {
+			time.Sleep(29 * time.Second)
+			http.NewResponseController(w).Flush()
+			time.Sleep(39 * time.Second)
+			io.WriteString(w, "late")
+		}, func(t *testing.T, client *http.Client, _ *pipes) {
+			res, err := client.Get("http://n1/x")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if body, err := io.ReadAll(res.Body); string(body) != "late" || err != nil {
+				t.Errorf("%q, %v", body, err)
+			}
+		})
+	})
 }
 
 // A silent exchange is cut after its time, whatever the one before did.

@@ -219,6 +219,7 @@ func (p *Proxy) send(r *http.Request) (*http.Response, error) {
 	}
 	x := r.Context().Value(exchangeKey{}).(*exchange)
 	res, err := p.connections.Get().roundTrip(r)
+	x.touch()
 	x.answered.Store(true)
 	if err != nil {
 		return nil, err
