@@ -39,19 +39,18 @@ func (a X509) AuthenticateRequest(r *http.Request) (*UserInfo, bool, error) {
 	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 || a.Roots == nil {
 		return nil, false, nil
 	}
-	roots := a.Roots()
-	if roots == nil {
-		return nil, false, nil
-	}
-	u, _, err := VerifyCertificate(roots, r.TLS.PeerCertificates)
+	u, _, err := VerifyCertificate(a.Roots(), r.TLS.PeerCertificates)
 	return u, u != nil, err
 }
 
 // VerifyCertificate is the rule of [X509] for one chain, leaf first: it returns
 // the user, and when the earliest certificate of the verified chain expires.
-// A nil user without an error is no opinion, and an error is an
+// A nil user without an error is no opinion, as without roots, and an error is an
 // [*InvalidCertificateError]. It panics on an empty chain.
 func VerifyCertificate(roots *x509.CertPool, chain []*x509.Certificate) (u *UserInfo, notAfter time.Time, err error) {
+	if roots == nil { // which x509 takes for the system's
+		return nil, time.Time{}, nil
+	}
 	leaf := chain[0]
 	options := x509.VerifyOptions{Roots: roots, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}
 	if len(chain) > 1 {

@@ -219,9 +219,7 @@ func (a *Auth) identify(r *http.Request, h time.Time) (*identity, credential, er
 	if err != nil || !ok {
 		return nil, credentialNone, err
 	}
-	if s := slotOf(r.Context()); s != nil {
-		s.connection.Vouch()
-	}
+	connectionOf(r.Context()).Vouch()
 	return &identity{user: user}, credentialNone, nil
 }
 
@@ -392,10 +390,7 @@ func (a *Auth) refuse(w http.ResponseWriter, r *http.Request, e *RefusedError) *
 }
 
 func (a *Auth) log(r *http.Request, e *RefusedError) {
-	logger := a.Logger
-	if logger == nil {
-		logger = slog.Default()
-	}
+	logger := cmp.Or(a.Logger, slog.Default())
 	level, message := slog.LevelInfo, http.StatusText(e.Code)
 	switch {
 	case e.Code == http.StatusInternalServerError:

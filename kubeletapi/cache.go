@@ -127,9 +127,6 @@ func (c *identities) certificate(r *http.Request, h time.Time) (*identity, error
 		return nil, nil
 	}
 	roots := c.roots(h)
-	if roots == nil {
-		return nil, nil
-	}
 	leaf, last := r.TLS.PeerCertificates[0], c.slot(r)
 	if id := last.identity(sighting{leaf: leaf}, h); id != nil && id.roots == roots {
 		return id, nil
@@ -141,30 +138,47 @@ func (c *identities) certificate(r *http.Request, h time.Time) (*identity, error
 }
 
 // chain returns the identity of a chain that the slot of its connection does not
-// know. Of those that nobody knows, a few are verified at a time: one can be made
+// know. Of those that were never good, a few are verified at a time: one can be made
 // to take a second.
 func (c *identities) chain(r *http.Request, roots *x509.CertPool, now time.Time) (*identity, error) {
 	chain := r.TLS.PeerCertificates
 	key := chainKey(chain)
-	if id, ok := c.byCertificate.Get(key, now); ok && id.roots == roots && id.inForce(now) {
+	id, err, known := c.knownChain(key, roots, now)
+	if known {
 		c.metrics.certificatesKnown.Inc()
-		return id, nil
-	}
-	if refused, ok := c.refusedChains.Get(key, now); ok && refused.roots == roots {
-		c.metrics.certificatesKnown.Inc()
-		return nil, refused.err
+		return id, err
 	}
 	c.metrics.certificateLifetime.Observe(chain[0].NotAfter.Sub(now).Seconds())
-	var user *authn.UserInfo
-	var notAfter time.Time
-	var err error
-	busy := c.verifications.Do(r.Context(), c.source(r), func() fair.Outcome {
-		user, notAfter, err = authn.VerifyCertificate(roots, chain)
-		return outcome(user != nil, nil)
-	})
-	if busy != nil {
-		return nil, busy
+	gate := c.verifications
+	if before, ok := c.byCertificate.Get(key, now); ok && before.inForce(now) { // with other roots
+		gate = nil
 	}
+	busy := gate.Do(r.Context(), c.source(r), func() fair.Outcome {
+		id, err = c.verify(key, chain)
+		return outcome(id != nil, nil)
+	})
+	return id, cmp.Or(busy, err)
+}
+
+func (c *identities) knownChain(key ttlcache.Key, roots *x509.CertPool, now time.Time) (*identity, error, bool) {
+	if id, ok := c.byCertificate.Get(key, now); ok && id.roots == roots && id.inForce(now) {
+		return id, nil, true
+	}
+	if refused, ok := c.refusedChains.Get(key, now); ok && refused.roots == roots {
+		return nil, refused.err, true
+	}
+	return nil, nil, false
+}
+
+// verify verifies a chain whose turn it is, unless that was done while it waited,
+// and with the roots of now.
+func (c *identities) verify(key ttlcache.Key, chain []*x509.Certificate) (*identity, error) {
+	now := time.Now()
+	roots := c.roots(now)
+	if id, err, known := c.knownChain(key, roots, now); known {
+		return id, err
+	}
+	user, notAfter, err := authn.VerifyCertificate(roots, chain)
 	if err != nil { // without the certificate in it: its size is the client's choice
 		err = &authn.InvalidCertificateError{Err: errors.New(clip(err.Error()))}
 	}
@@ -183,13 +197,10 @@ func (c *identities) chain(r *http.Request, roots *x509.CertPool, now time.Time)
 // chainKey names a chain by all its certificates: intermediates decide whether
 // a leaf is accepted.
 func chainKey(chain []*x509.Certificate) ttlcache.Key {
-	key := sha256.Sum256(chain[0].Raw)
-	for _, c := range chain[1:] {
+	var key ttlcache.Key
+	for _, c := range chain {
 		next := sha256.Sum256(c.Raw)
-		var both [2 * sha256.Size]byte
-		copy(both[:], key[:])
-		copy(both[sha256.Size:], next[:])
-		key = sha256.Sum256(both[:])
+		key = sha256.Sum256(append(key[:], next[:]...))
 	}
 	return key
 }

@@ -310,9 +310,4 @@ func (a *Auth) ReportReload(file string) func(error) {
 	return (&Config{Logger: a.Logger}).reportReload(&a.metrics, file)
 }
 
-func (cfg *Config) logger() *slog.Logger {
-	if cfg.Logger == nil {
-		return slog.Default()
-	}
-	return cfg.Logger
-}
+func (cfg *Config) logger() *slog.Logger { return cmp.Or(cfg.Logger, slog.Default()) }

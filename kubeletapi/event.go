@@ -113,7 +113,7 @@ func (a *Auth) trace(r *http.Request, id *identity, p place, d *decision) {
 	traceOf(r.Context()).decide(a.attributes(id.user, p, r.URL.Path), d)
 }
 
-// serveLogged is serve, with an Event at its end.
+// serveLogged is the filter with an Event at its end.
 func (a *Auth) serveLogged(w http.ResponseWriter, r *http.Request, next http.Handler) {
 	t := &trace{start: time.Now()}
 	e := Event{Time: t.start.UTC(), ID: rand.Text(), Remote: r.RemoteAddr, Method: kept(r.Method), Path: kept(r.URL.Path)}

@@ -1,0 +1,108 @@
+package kubeletapi
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"kubeletauth/kubeletapi/apiservertest"
+	"kubeletauth/kubeletapi/internal/fair"
+)
+
+// What became known while a chain waited for its turn counts: the roots of then, and
+// what was found out about it. One that was good does not wait.
+func TestTurnOfAChain(t *testing.T) {
+	ca, other := testCA(t), testCA(t)
+	file := filepath.Join(t.TempDir(), "ca.crt")
+	if err := os.WriteFile(file, ca.PEM(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ours, both, theirs := ca.Pool(), ca.Pool(), other.Pool()
+	both.AppendCertsFromPEM(other.PEM())
+	for name, tt := range map[string]struct {
+		by            *apiservertest.CA
+		before, after *x509.CertPool // in force when it comes, and when its turn does
+		good          bool           // it was, before it comes
+		want          bool
+		waits         int
+	}{
+		"good":                     {ca, ours, ours, false, true, 20},
+		"bad":                      {other, ours, ours, false, false, 20},
+		"its authority is gone":    {ca, ours, theirs, false, false, 20},
+		"its authority has come":   {other, ours, both, false, true, 20},
+		"was good, and is":         {ca, both, both, true, true, 0},
+		"was good, and is no more": {ca, theirs, theirs, true, false, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			auth, err := New(Config{HostnameOverride: "n1", ClientCAFile: file, AuthorizationMode: ModeAlwaysAllow})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer auth.Close()
+			ids := auth.identities
+			var roots atomic.Pointer[x509.CertPool]
+			ids.roots = func(time.Time) *x509.CertPool { return roots.Load() }
+			pair, err := tt.by.Issue(apiservertest.Certificate{CommonName: "ann"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := httptest.NewRequest("GET", "/", nil)
+			r.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{pair.Leaf}}
+			if tt.good {
+				roots.Store(ours)
+				if id, err := ids.certificate(r, time.Now()); id == nil {
+					t.Fatal(err)
+				}
+			}
+			roots.Store(tt.before)
+			turn := make(chan struct{})
+			var all sync.WaitGroup
+			for range ids.verifications.Concurrent {
+				all.Go(func() {
+					ids.verifications.Do(t.Context(), fair.Source{}, func() fair.Outcome { <-turn; return fair.Good })
+				})
+			}
+			for inside := 0; inside < ids.verifications.Concurrent; inside, _ = ids.verifications.Len() {
+				time.Sleep(time.Millisecond)
+			}
+			var mu sync.Mutex
+			found, errs := map[*identity]int{}, map[error]int{}
+			ask := func() {
+				id, err := ids.certificate(r.Clone(r.Context()), time.Now())
+				mu.Lock()
+				defer mu.Unlock()
+				found[id]++
+				errs[err]++
+			}
+			for range tt.waits {
+				all.Go(ask)
+			}
+			for waiting := 0; waiting < tt.waits; _, waiting = ids.verifications.Len() {
+				time.Sleep(time.Millisecond)
+			}
+			if tt.waits == 0 {
+				ask()
+			}
+			roots.Store(tt.after)
+			close(turn)
+			all.Wait()
+			if len(found) != 1 || len(errs) != 1 || found[nil] == 0 != tt.want {
+				t.Errorf("%d identities, and %v", len(found), errs)
+			}
+		})
+	}
+}
+
+func testCA(t *testing.T) *apiservertest.CA {
+	ca, err := apiservertest.NewCA("ca")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ca
+}
