@@ -196,12 +196,11 @@ func (c *Client) Server() string {
 // connections that are not in use; the others are closed when their review ends.
 // Later reviews fail. It may be called more than once.
 func (c *Client) Close() {
-	s, err := c.session()
-	if err != nil {
+	if _, err := c.session(); err != nil {
 		return
 	}
 	c.plugins.close()
-	s.retire()
+	c.files.current.Load().retire() // a later one is that of a review, which retires it at its end
 }
 
 // session returns what the files say now.

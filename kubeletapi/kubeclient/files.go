@@ -99,6 +99,7 @@ func (f *clientFiles) renew() error {
 	if before != nil && reflect.DeepEqual(&before.settings, now) {
 		return nil
 	}
+	now = f.root.Reload().look() // if they were swapped during the first look, all are new by now
 	if now.to.insecure {
 		f.config.Logger.Warn("insecure-skip-tls-verify is set: whoever answers at the address of the API server is believed", "server", now.server.String())
 	}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -320,6 +321,29 @@ func TestFilesThatChangeTogether(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Nor where they change while they are looked at.
+func TestFilesThatChangeDuringALook(t *testing.T) {
+	w := newWorldWithoutServer(t)
+	swap := func(version string) {
+		w.write(version+"/ca.crt", string(newAuthority(t, version).cert))
+		w.write(version+"/conf", kubeconfigText("https://"+version, "tokenFile: token", "certificate-authority: ca.crt"))
+		w.write(version+"/token", version)
+		must(t, os.Symlink(version, filepath.Join(w.folder, "..tmp")))
+		must(t, os.Rename(filepath.Join(w.folder, "..tmp"), filepath.Join(w.folder, "data")))
+	}
+	swap("one")
+	config := w.config(filepath.Join(w.folder, "data", "conf"))
+	once := sync.OnceFunc(func() { swap("two") })
+	config.Report = func(error) { once() } // between two files
+	c, err := New(config)
+	must(t, err)
+	defer c.Close()
+	w.write("one/ca.crt", string(newAuthority(t, "another").cert))
+	if s := c.files.reload(); s.server.Host != s.static.secret() || s.server.Host != "two" {
+		t.Errorf("the token of %s goes to %s", s.static.secret(), s.server.Host)
+	}
 }
 
 func TestVanishedTokenFileIsNotReplacedByTheInlineToken(t *testing.T) {
