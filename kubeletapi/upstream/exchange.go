@@ -41,7 +41,7 @@ type exchange struct {
 	old      atomic.Bool  // the server's deadlines are taken away
 
 	out  sync.Mutex // held to write the answer, for as long as the client lets it
-	held bool       // the header was written and not sent: the body should be about to come
+	held bool       // something was written and not sent: what follows should be about to come
 	rest int64      // of the body; negative if that is not known
 }
 
@@ -142,7 +142,7 @@ func (x *exchange) cut() {
 // end gives the server its deadline back, which then sends the end of the answer.
 func (x *exchange) end() {
 	x.cancel()
-	x.out.Lock() // may wait for sendHeader
+	x.out.Lock() // may wait for sendHeld
 	x.held = false
 	x.out.Unlock()
 	x.watch.end()
@@ -173,7 +173,7 @@ func (x *exchange) WriteHeader(code int) {
 	}
 	x.writeHeader(code)
 	if x.old.Load() {
-		x.sendHeader()
+		x.sendHeld()
 	}
 }
 
@@ -184,9 +184,10 @@ func (x *exchange) writeHeader(code int) {
 	x.held = x.rest > 0
 }
 
-// sendHeader sends a header that its body does not follow at once.
-func (x *exchange) sendHeader() {
-	if x.out.TryLock() { // else the body is on its way
+// sendHeld sends a header that its body does not follow at once, and a body that
+// its end does not.
+func (x *exchange) sendHeld() {
+	if x.out.TryLock() { // else more is on its way
 		defer x.out.Unlock()
 		if x.held {
 			x.held = false
@@ -211,11 +212,19 @@ func (x *exchange) hint(code int) {
 // flush.
 func (x *exchange) Write(p []byte) (int, error) {
 	x.touch()
+	n, err := x.write(p)
+	if x.old.Load() {
+		x.sendHeld()
+	}
+	return n, err
+}
+
+func (x *exchange) write(p []byte) (int, error) {
 	x.out.Lock()
 	defer x.out.Unlock()
-	x.held = false
 	n, err := x.ResponseWriter.Write(p)
-	if x.rest -= int64(n); err == nil && x.rest > 0 {
+	x.rest -= int64(n)
+	if x.held = x.rest == 0; err == nil && x.rest > 0 {
 		err = x.control().Flush()
 	}
 	return n, err

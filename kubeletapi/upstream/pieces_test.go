@@ -47,6 +47,33 @@ func TestKnownLength(t *testing.T) {
 	})
 }
 
+// All of an answer of known length comes, even if its end is late.
+func TestLateEnd(t *testing.T) {
+	eachVersion(t, func(t *testing.T, proto string) {
+		for _, tt := range []struct{ before, want time.Duration }{{0, soon}, {soon / 2, soon}, {time.Hour, time.Hour}} {
+			inBubble(t, proto, Config{}, func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Content-Length", "6")
+				http.NewResponseController(w).Flush()
+				time.Sleep(tt.before)
+				io.WriteString(w, "piece\n")
+				http.NewResponseController(w).Flush()
+				<-r.Context().Done()
+			}, func(t *testing.T, client *http.Client, _ *pipes) {
+				begin := time.Now()
+				res, err := client.Get("http://n1/x")
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer res.Body.Close()
+				piece := make([]byte, 6)
+				if _, err := io.ReadFull(res.Body, piece); string(piece) != "piece\n" || err != nil || time.Since(begin) > tt.want {
+					t.Errorf("after %v: %q, %v after %v", tt.before, piece, err, time.Since(begin))
+				}
+			})
+		}
+	})
+}
+
 // A small answer of known length is one piece for the client too.
 func TestOnePiece(t *testing.T) {
 	inBubble(t, "HTTP/1.1", Config{}, func(w http.ResponseWriter, r *http.Request) {

@@ -15,10 +15,10 @@
 // place of a hyphen. Cookies pass. The Host is the upstream's.
 //
 // Bodies and answers stream in both directions at once and are flushed as they
-// come; only the header of an answer of known length waits for the body, for a
-// tenth of a second at most. No time limit of the [http.Server] in front ends an
-// exchange in which something flows; one in which nothing does is cut after
-// [Config.IdleTimeout].
+// come; only the header of an answer of known length waits for the body, and the
+// body for its end, for a tenth of a second at most. No time limit of the
+// [http.Server] in front ends an exchange in which something flows; one in which
+// nothing does is cut after [Config.IdleTimeout].
 package upstream
 
 import (

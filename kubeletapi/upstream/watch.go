@@ -61,5 +61,5 @@ func (w *watch) look() {
 	}
 	w.again(left)
 	w.mu.Unlock()
-	x.sendHeader()
+	x.sendHeld()
 }
