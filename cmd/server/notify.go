@@ -20,6 +20,9 @@ type serviceManager struct {
 	watchdog time.Duration // how often it wants to hear that all is well; 0: never
 }
 
+// minWatchdog is for one that does not keep the server from all else.
+const minWatchdog = 100 * time.Millisecond
+
 // managerOf reads what the service manager says in the environment. What it
 // says to another process is not for this one (sd_watchdog_enabled(3)).
 func managerOf(env func(string) string) (m serviceManager, err error) {
@@ -35,8 +38,8 @@ func managerOf(env func(string) string) (m serviceManager, err error) {
 		return m, nil
 	}
 	n, err := strconv.ParseUint(usec, 10, 64)
-	if err != nil || n == 0 || n > math.MaxInt64/1000 {
-		return m, fmt.Errorf("WATCHDOG_USEC %q: must be a number of microseconds", usec)
+	if err != nil || n < uint64(minWatchdog.Microseconds()) || n > math.MaxInt64/1000 {
+		return m, fmt.Errorf("WATCHDOG_USEC %q: must be a number of microseconds, and %v or more", usec, minWatchdog)
 	}
 	m.watchdog = time.Duration(n) * time.Microsecond
 	return m, nil

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -36,7 +37,9 @@ func TestManagerOf(t *testing.T) {
 		{"/run/s", "30000000", pid, serviceManager{"/run/s", 30 * time.Second}, ""},
 		{"/run/s", "30000000", other, serviceManager{"/run/s", 0}, ""},
 		{"/run/s", "", pid, serviceManager{"/run/s", 0}, ""},
-		{"/run/s", "1", "", serviceManager{"/run/s", time.Microsecond}, ""},
+		{"/run/s", "100000", "", serviceManager{"/run/s", 100 * time.Millisecond}, ""},
+		{"/run/s", "99999", "", serviceManager{"/run/s", 0}, "WATCHDOG_USEC"}, // it would do nothing else
+		{"/run/s", "1", "", serviceManager{"/run/s", 0}, "WATCHDOG_USEC"},
 		{"/run/s", "0", "", serviceManager{"/run/s", 0}, "WATCHDOG_USEC"},
 		{"/run/s", "-1", "", serviceManager{"/run/s", 0}, "WATCHDOG_USEC"},
 		{"/run/s", "30s", "", serviceManager{"/run/s", 0}, "WATCHDOG_USEC"},
@@ -53,9 +56,51 @@ func TestManagerOf(t *testing.T) {
 	}
 }
 
+// FuzzServiceManager holds that whatever the environment says, nothing is sent
+// but to the socket that it names, and that a watchdog leaves time for the rest.
+func FuzzServiceManager(f *testing.F) {
+	socket, pid := socketPath(f), strconv.Itoa(os.Getpid())
+	next := manager(f, socket)
+	for _, name := range []string{"", "DIR/s", "@DIR/s", "DIR//./s", "DIR/s/", "DIR/none", "DIR", " DIR/s", "vsock:2:1", "s", "@", "DIR/" + strings.Repeat("./", 100) + "s"} {
+		for _, usec := range []string{"", "30000000", "0100000", "99999", "1", "0", "-1", "+5", "3e7", "0x10000000", "9223372036854776", "18446744073709551616", " 30000000"} {
+			f.Add(name, usec, "PID")
+			f.Add(name, usec, "")
+		}
+	}
+	f.Fuzz(func(t *testing.T, name, usec, of string) {
+		fill := strings.NewReplacer("DIR", filepath.Dir(socket), "PID", pid, "\x00", "", "..", "") // no environment has a NUL
+		env := map[string]string{"NOTIFY_SOCKET": fill.Replace(name), "WATCHDOG_USEC": usec, "WATCHDOG_PID": fill.Replace(of)}
+		m, err := managerOf(func(key string) string { return env[key] })
+		n, bad := strconv.ParseUint(usec, 10, 63)
+		var want serviceManager
+		if name := env["NOTIFY_SOCKET"]; name != "" && (name[0] == '/' || name[0] == '@') {
+			want.socket = name
+		}
+		wanted := want.socket != "" && usec != "" && (env["WATCHDOG_PID"] == "" || env["WATCHDOG_PID"] == pid)
+		if wanted && bad == nil && n >= 100_000 && n <= math.MaxInt64/1000 {
+			want.watchdog = time.Duration(n) * time.Microsecond
+		}
+		if m != want || (err != nil) != (want.socket != env["NOTIFY_SOCKET"] || wanted && want.watchdog == 0) {
+			t.Fatalf("%q: %+v, %v, want %+v", env, m, err, want)
+		}
+		if !strings.HasPrefix(strings.TrimPrefix(m.socket, "@"), filepath.Dir(socket)+"/") {
+			return // somebody may listen there
+		}
+		err = m.send("READY=1")
+		serviceManager{socket: socket}.send("end")
+		here, got := filepath.Clean(m.socket) == socket, ""
+		if err == nil {
+			got = next()
+		}
+		if got += next(); got != map[bool]string{false: "end", true: "READY=1end"}[err == nil] || err == nil && !here || err != nil && m.socket == socket {
+			t.Fatalf("%q: %v, and the socket got %q", env, err, got)
+		}
+	})
+}
+
 // manager listens as a service manager does. The function it returns waits for
 // the next state.
-func manager(t *testing.T, socket string) (next func() string) {
+func manager(t testing.TB, socket string) (next func() string) {
 	t.Helper()
 	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
 	if err != nil {
@@ -74,7 +119,7 @@ func manager(t *testing.T, socket string) (next func() string) {
 }
 
 // socketPath is one that is short enough for an address.
-func socketPath(t *testing.T) string {
+func socketPath(t testing.TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "n")
 	if err != nil {
