@@ -23,6 +23,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -102,6 +103,8 @@ type world struct {
 	folder string
 	log    *logBuffer
 
+	serving atomic.Pointer[tls.Config]
+
 	mu       sync.Mutex
 	requests []seen
 	answer   func(n int, s seen, w http.ResponseWriter) // n counts from 1
@@ -155,13 +158,9 @@ func (w *world) serveAs(ca *authority) {
 	p := ca.issue(w.t, "api server")
 	certificate, err := tls.X509KeyPair(p.cert, p.key)
 	must(w.t, err)
-	w.mu.Lock()
-	defer w.mu.Unlock()
+	w.serving.Store(&tls.Config{ClientAuth: tls.RequestClientCert, Certificates: []tls.Certificate{certificate}, NextProtos: []string{"h2", "http/1.1"}})
 	if w.TLS == nil {
-		w.TLS = &tls.Config{ClientAuth: tls.RequestClientCert, Certificates: []tls.Certificate{certificate}}
-	}
-	w.TLS.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
-		return &tls.Config{ClientAuth: tls.RequestClientCert, Certificates: []tls.Certificate{certificate}, NextProtos: []string{"h2", "http/1.1"}}, nil
+		w.TLS = &tls.Config{Certificates: []tls.Certificate{certificate}, GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return w.serving.Load(), nil }}
 	}
 }
 

@@ -1,12 +1,15 @@
 package kubeclient
 
 import (
+	"context"
+	"crypto/fips140"
 	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -454,4 +457,91 @@ func TestRotationUnderLoad(t *testing.T) {
 	w.CloseClientConnections()
 	time.Sleep(50 * time.Millisecond)
 	mustReview(t, c)
+}
+
+// The kubeconfig, the token file and the CA of the API server are replaced a hundred
+// times in all ways while somebody always asks. No review fails, and within a second
+// nothing depends on what was replaced: the API server refuses it from then on.
+func TestRotationsUnderLoad(t *testing.T) {
+	if fips140.Enabled() {
+		t.Skip("FIPS 140 cryptography makes no keys where time stands still")
+	}
+	t.Setenv("DISABLE_HTTP2", "1")
+	w := newWorld(t)                     // outside of the bubble, whose time stands still while a request is on its way
+	w.Config.SetKeepAlivesEnabled(false) // and would for as long as a connection is open
+	var oldest atomic.Int64              // that the API server accepts
+	w.setAnswer(func(n int, s seen, rw http.ResponseWriter) {
+		var token, pair int64
+		fmt.Sscanf(s.authorization+" "+s.certificate, "Bearer token-%d pair-%d", &token, &pair)
+		if min(token, pair) < oldest.Load() {
+			t.Errorf("%q and %q are still used, want %d", s.authorization, s.certificate, oldest.Load())
+		}
+		yes(n, s, rw)
+	})
+	synctest.Test(t, func(t *testing.T) { w.rotate(t, &oldest) })
+	if n := len(w.arrived()); n < 1000 {
+		t.Errorf("%d reviews are no load", n)
+	}
+}
+
+func (w *world) rotate(t *testing.T, oldest *atomic.Int64) {
+	const gone = "\x00gone"
+	kubeconfig := func(certificate, key pair) string {
+		return kubeconfigText(w.URL, fmt.Sprintf("tokenFile: token, client-certificate-data: %s, client-key-data: %s", b64(certificate.cert), b64(key.key)), "certificate-authority: ca.crt")
+	}
+	ca := newAuthority(t, "ca 0")
+	p := ca.issue(t, "pair-0")
+	w.serveAs(ca)
+	w.write("ca.crt", string(ca.cert))
+	w.write("token", "token-0")
+	c, err := New(w.config(w.write("conf", kubeconfig(p, p))))
+	must(t, err)
+	defer c.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	var load sync.WaitGroup
+	defer load.Wait()
+	defer cancel()
+	for _, review := range []func() error{
+		func() error { _, err := reviewToken(c); return err },
+		func() error { _, err := reviewAccess(c); return err },
+	} {
+		load.Go(func() {
+			for ; ctx.Err() == nil; time.Sleep(230 * time.Millisecond) {
+				if err := review(); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	for i := 1; i <= 100 && !t.Failed(); i++ {
+		nextCA := newAuthority(t, fmt.Sprint("ca ", i))
+		next := nextCA.issue(t, fmt.Sprint("pair-", i))
+		content := map[string]string{"conf": kubeconfig(next, next), "token": fmt.Sprint("token-", i, "\n"), "ca.crt": string(ca.cert) + string(nextCA.cert)}
+		broken := map[string][]string{ // that half of a token is none does not show
+			"conf":   {content["conf"][:len(content["conf"])/2], "", gone, kubeconfig(next, p)},
+			"token":  {"token-0\n" + content["token"], "", gone, "\x01"},
+			"ca.crt": {content["ca.crt"][:len(content["ca.crt"])*2/3], "", gone, string(next.key)},
+		}
+		way := map[string]int{"conf": i % 6, "token": i / 6 % 6, "ca.crt": (i + i/6) % 6} // 4: renamed over, 5: swapped by a symlink
+		for name, way := range way {
+			if way < 4 && broken[name][way] != gone {
+				w.write(name, broken[name][way])
+			} else if way < 4 {
+				must(t, os.Remove(filepath.Join(w.folder, name)))
+			}
+		}
+		time.Sleep(700 * time.Millisecond)
+		for name, way := range way {
+			if way == 5 {
+				must(t, os.Symlink(w.write(fmt.Sprint("v", i, "/", name), content[name]), filepath.Join(w.folder, "..tmp")))
+				must(t, os.Rename(filepath.Join(w.folder, "..tmp"), filepath.Join(w.folder, name)))
+			} else {
+				w.write(name, content[name])
+			}
+		}
+		time.Sleep(time.Second)
+		oldest.Store(int64(i))
+		w.serveAs(nextCA)
+		ca, p = nextCA, next
+	}
 }
