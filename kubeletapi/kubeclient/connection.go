@@ -1,6 +1,7 @@
 package kubeclient
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -110,6 +111,7 @@ func (c *connection) newTransport() *http.Transport {
 	protocols.SetHTTP2(os.Getenv("DISABLE_HTTP2") == "")
 	return &http.Transport{
 		Proxy:                  proxy,
+		OnProxyConnectResponse: tunnelled,
 		TLSClientConfig:        c.tls.Clone(), // which the transport changes
 		TLSHandshakeTimeout:    handshakeTimeout,
 		DisableCompression:     c.disableCompression,
@@ -119,6 +121,15 @@ func (c *connection) newTransport() *http.Transport {
 		Protocols:              &protocols,
 		HTTP2:                  &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
 	}
+}
+
+// tunnelled keeps to itself what a proxy says, who may repeat the password that it
+// was sent.
+func tunnelled(_ context.Context, _ *url.URL, _ *http.Request, answer *http.Response) error {
+	if answer.StatusCode == http.StatusOK {
+		return nil
+	}
+	return fmt.Errorf("the proxy answered %d %s", answer.StatusCode, http.StatusText(answer.StatusCode))
 }
 
 // tlsConfig follows TLSConfigFor in k8s.io/client-go transport/transport.go. The

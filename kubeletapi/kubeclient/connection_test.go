@@ -113,6 +113,26 @@ func TestPrefixAndProxy(t *testing.T) {
 	mustFail(t, err, "connection refused")
 }
 
+func TestProxyRepeatsItsPassword(t *testing.T) {
+	t.Parallel()
+	w := newWorldWithoutServer(t)
+	proxy, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	defer proxy.Close()
+	go relay(proxy, func(conn net.Conn) net.Conn {
+		if req, err := http.ReadRequest(bufio.NewReader(conn)); err == nil {
+			fmt.Fprintf(conn, "HTTP/1.1 407 %s is not SECRET\x1b\r\n\r\n", req.Header.Get("Proxy-Authorization"))
+		}
+		return nil
+	})
+	c := w.client(w.kubeconfig("token: "+ourToken, "proxy-url: 'http://u:SECRET@"+proxy.Addr().String()+"'"))
+	_, err = reviewToken(c)
+	mustFail(t, err, "the proxy answered 407 Proxy Authentication Required")
+	if strings.Contains(err.Error(), b64([]byte("u:SECRET"))) {
+		t.Error(err)
+	}
+}
+
 // relay copies between each connection and the one that dial makes for it.
 func relay(l net.Listener, dial func(net.Conn) net.Conn) {
 	for {
