@@ -15,6 +15,7 @@ import (
 
 	"kubeletauth/authn"
 	"kubeletauth/kubeletapi/internal/fair"
+	"kubeletauth/kubeletapi/internal/horizon"
 	"kubeletauth/kubeletapi/internal/ttlcache"
 	"kubeletauth/kubeletapi/internal/userinfo"
 	"kubeletauth/kubeletapi/kubeclient"
@@ -174,7 +175,7 @@ func (c *identities) knownChain(key ttlcache.Key, roots *x509.CertPool, now time
 // and with the roots of now.
 func (c *identities) verify(key ttlcache.Key, chain []*x509.Certificate) (*identity, error) {
 	now := time.Now()
-	roots := c.roots(now)
+	roots := c.roots(now.Add(horizon.Ahead))
 	if id, err, known := c.knownChain(key, roots, now); known {
 		return id, err
 	}
@@ -197,8 +198,8 @@ func (c *identities) verify(key ttlcache.Key, chain []*x509.Certificate) (*ident
 // chainKey names a chain by all its certificates: intermediates decide whether
 // a leaf is accepted.
 func chainKey(chain []*x509.Certificate) ttlcache.Key {
-	var key ttlcache.Key
-	for _, c := range chain {
+	key := sha256.Sum256(chain[0].Raw)
+	for _, c := range chain[1:] {
 		next := sha256.Sum256(c.Raw)
 		key = sha256.Sum256(append(key[:], next[:]...))
 	}
