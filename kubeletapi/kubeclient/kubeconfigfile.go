@@ -75,7 +75,7 @@ func (f *kubeconfigFile) open(s *source) (err error) {
 			return fmt.Errorf("user %q: %w", s.names.user, err)
 		}
 	}
-	if f.before == nil && s.names.token != "" && s.tokenFile.Get() == "" {
+	if s.names.token != "" && s.tokenFile.Get() == "" {
 		f.log.Warn("the tokenFile cannot be read, the token in the kubeconfig is used", "kubeconfig", f.path, "tokenFile", s.names.token)
 	}
 	return nil

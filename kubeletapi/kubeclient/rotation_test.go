@@ -289,6 +289,19 @@ func TestKubeconfigNamesOtherFiles(t *testing.T) {
 	}
 }
 
+// A token file that is not there is not passed over in silence, whenever it is named.
+func TestWarningOfATokenFile(t *testing.T) {
+	for _, first := range []string{"token: inline, tokenFile: none", "token: inline"} {
+		w := newWorldWithoutServer(t)
+		c := w.client(w.write("conf", kubeconfigText("https://one", first)))
+		w.write("conf", kubeconfigText("https://two", "token: inline, tokenFile: none"))
+		s := c.files.reload()
+		if n := strings.Count(w.log.String(), "the tokenFile cannot be read"); s.server.Host != "two" || n != 1+strings.Count(first, "none") {
+			t.Errorf("%s: %d warnings, and %s", first, n, s.server.Host)
+		}
+	}
+}
+
 // expectFirst is what a kubeconfig says while the file token holds "old".
 func expectFirst(conf string) (server, token string) {
 	if strings.Contains(conf, "tokenFile: token") {
