@@ -19,11 +19,8 @@ type Handler struct {
 // handler of HTTP/2 begins on a small one.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if h.BodyTimeout > 0 && mayHaveBody(r) {
-		control := http.NewResponseController(w)
-		control.SetReadDeadline(time.Now().Add(h.BodyTimeout))
-		if r.ProtoMajor == 2 { // whose timer nothing else stops, if the stream was closed before
-			defer control.SetReadDeadline(time.Time{})
-		}
+		h.serveBody(w, r)
+		return
 	}
 	if c := h.ConnectionOf(r.Context()); c.Begin() {
 		h.serveGuest(w, r, c)
@@ -36,6 +33,18 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // is said to have no bytes, or a length that is no number.
 func mayHaveBody(r *http.Request) bool {
 	return r.ContentLength != 0 || r.ProtoMajor == 2 && r.Header["Content-Length"] != nil
+}
+
+// serveBody serves a request whose body has its time.
+func (h *Handler) serveBody(w http.ResponseWriter, r *http.Request) {
+	control := http.NewResponseController(w)
+	control.SetReadDeadline(time.Now().Add(h.BodyTimeout))
+	if r.ProtoMajor == 2 { // whose timer nothing else stops, if the stream was closed before
+		defer control.SetReadDeadline(time.Time{})
+	}
+	rest := *h
+	rest.BodyTimeout = 0
+	rest.ServeHTTP(w, r)
 }
 
 // serveGuest counts a request for as long as it is under way. Over HTTP/2 that is
