@@ -12,7 +12,7 @@ import (
 )
 
 // ErrBusy is why somebody was turned away.
-var ErrBusy = errors.New("too many reviews are asked for by those whom this server does not know")
+var ErrBusy = errors.New("too many ask whom this server does not know")
 
 // Gate lets those in, a few at a time, of whom only the end will show whether
 // they are any good. Those that are no good cost tokens of the Bucket. Those
