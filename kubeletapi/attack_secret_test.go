@@ -1,22 +1,28 @@
 package kubeletapi_test
 
 import (
+	"crypto/tls"
 	"encoding/base64"
 	"encoding/hex"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	_ "net/http/pprof"
 	"net/url"
 	"os"
 	"path/filepath"
 	"reflect"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 	"unsafe"
 
 	"kubeletauth/authn"
@@ -54,15 +60,18 @@ func (s secrets) find(text string) (found []string) {
 func TestSecretsNeverShow(t *testing.T) {
 	t.Parallel()
 	for name, credential := range map[string]func(*world, secrets) []byte{
-		"token": func(w *world, s secrets) []byte {
-			s["the kubeconfig's token"] = w.api.ClientToken()
-			return w.api.Kubeconfig("")
+		"token, through a proxy": func(w *world, s secrets) []byte {
+			s["the kubeconfig's token"], s["the proxy's password"] = w.api.ClientToken(), "secret-password-of-the-proxy"
+			s["the proxy's header"] = base64.StdEncoding.EncodeToString([]byte("node:secret-password-of-the-proxy"))
+			return []byte(strings.Replace(string(w.api.Kubeconfig("")), "server:", "proxy-url: http://node:secret-password-of-the-proxy@"+proxy(w.t)+"\n    server:", 1))
 		},
-		"certificate": func(w *world, s secrets) []byte {
+		"certificate and password": func(w *world, s secrets) []byte { // the stand-in looks at the certificate
 			pair := w.ca.MustIssue(w.t, apiservertest.Certificate{CommonName: "node"})
 			w.api.SetClientCA(w.ca.Pool())
-			s["the kubeconfig's key"] = string(apiservertest.KeyPEM(pair))
-			return w.api.KubeconfigWithCertificate(pair)
+			s.addKey("the kubeconfig's key", pair)
+			s["the kubeconfig's password"] = "secret-password-of-the-node"
+			s["the kubeconfig's header"] = base64.StdEncoding.EncodeToString([]byte("node:secret-password-of-the-node"))
+			return []byte(strings.Replace(string(w.api.KubeconfigWithCertificate(pair)), "client-certificate-data:", "username: node\n    password: secret-password-of-the-node\n    client-certificate-data:", 1))
 		},
 		"plugin": func(w *world, s secrets) []byte {
 			if runtime.GOOS == "windows" {
@@ -81,6 +90,57 @@ func TestSecretsNeverShow(t *testing.T) {
 	}
 }
 
+// addKey adds a line of a key, and the key as bytes.
+func (s secrets) addKey(name string, pair tls.Certificate) {
+	block, _ := pem.Decode(apiservertest.KeyPEM(pair))
+	s[name+" in a file"] = strings.Split(string(apiservertest.KeyPEM(pair)), "\n")[2]
+	s[name] = string(block.Bytes)
+}
+
+// proxy tunnels what has a password, and repeats that when it cannot.
+func proxy(t *testing.T) (address string) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		client, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			return
+		}
+		defer client.Close()
+		to, err := net.Dial("tcp", r.Host)
+		if _, password, _ := strings.Cut(r.Header.Get("Proxy-Authorization"), "Basic "); err != nil || password == "" {
+			fmt.Fprintf(client, "HTTP/1.1 502 %s is of no use\r\n\r\n", password)
+			return
+		}
+		fmt.Fprint(client, "HTTP/1.1 200 OK\r\n\r\n")
+		go func() { io.Copy(to, client); to.Close() }()
+		io.Copy(client, to)
+	}))
+	t.Cleanup(server.Close)
+	return server.Listener.Addr().String()
+}
+
+// A password in a URL that may have none is refused, and is not in the error.
+func TestPasswordsInURLs(t *testing.T) {
+	w := newWorld(t)
+	for _, bad := range []string{"https://u:PW@127.0.0.1:1", "https://PW@127.0.0.1:1", "http://u:PW@127.0.0.1:1", "https://u:PW@[::1", "https://u:PW%zz@h", "https://u:PW@h/x?y", "u:PW@h"} {
+		bad = strings.Replace(bad, "PW", "secret-password", 1)
+		w.cfg.Kubeconfig = w.file("bad", []byte(strings.Replace(string(w.api.Kubeconfig("")), w.api.URL, bad, 1)))
+		_, err1 := kubeletapi.New(w.cfg)
+		_, err2 := upstream.New(upstream.Config{URL: bad})
+		for what, err := range map[string]error{"server": err1, "--upstream": err2} {
+			if text := fmt.Sprint(err); err == nil || !strings.Contains(text, what) || strings.Contains(text, "secret-password") {
+				t.Errorf("%s: %s: %v", bad, what, err)
+			}
+		}
+	}
+	for _, bad := range []string{"ftp://u:PW@h", "http://u:PW@[::1", "http://u:PW%zz@h", "u:PW@h", "http://u:PW@h:x"} {
+		bad = strings.Replace(bad, "PW", "secret-password", 1)
+		w.cfg.Kubeconfig = w.file("bad", []byte(strings.Replace(string(w.api.Kubeconfig("")), "server:", "proxy-url: "+strconv.Quote(bad)+"\n    server:", 1)))
+		if _, err := kubeletapi.New(w.cfg); err == nil || !strings.Contains(err.Error(), "proxy-url") || strings.Contains(err.Error(), "secret-password") {
+			t.Errorf("proxy-url: %s: %v", bad, err)
+		}
+	}
+}
+
 // secretWorld is a world with everything on that could tell a secret.
 type secretWorld struct {
 	*world
@@ -92,11 +152,13 @@ type secretWorld struct {
 
 func newSecretWorld(t *testing.T, credential func(*world, secrets) []byte) *secretWorld {
 	w := &secretWorld{world: newWorld(t), secrets: secrets{"jane's token": goodToken}}
-	key, err := os.ReadFile(w.cfg.TLSPrivateKeyFile)
+	serving, err := tls.LoadX509KeyPair(w.cfg.TLSCertFile, w.cfg.TLSPrivateKeyFile)
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.secrets["the serving key"] = string(key)
+	w.secrets.addKey("the serving key", serving)
+	client := w.ca.MustIssue(t, apiservertest.Certificate{CommonName: "node"})
+	w.secrets.addKey("the upstream's client key", client)
 	w.cfg.Kubeconfig = w.file("kubeconfig", credential(w.world, w.secrets))
 	w.cfg.AnonymousAuth = true
 	w.cfg.AuthenticationStaleIfError, w.cfg.AuthorizationStaleIfError = 1, 1
@@ -111,7 +173,8 @@ func newSecretWorld(t *testing.T, credential func(*world, secrets) []byte) *secr
 	if w.auth, err = kubeletapi.New(w.cfg); err != nil {
 		t.Fatal(err)
 	}
-	gone, err := upstream.New(upstream.Config{URL: "http://127.0.0.1:1", Logger: w.cfg.Logger})
+	gone, err := upstream.New(upstream.Config{URL: "https://127.0.0.1:1", Logger: w.cfg.Logger,
+		CertFile: w.file("upstream.crt", apiservertest.CertPEM(client)), KeyFile: w.file("upstream.key", apiservertest.KeyPEM(client))})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -216,6 +279,9 @@ func (w *secretWorld) attack() {
 	} {
 		token := w.stranger(fmt.Sprint("that comes back ", i))
 		fill := strings.NewReplacer("TOKEN", token, "CLIENT", w.api.ClientToken())
+		if password := w.secrets["the kubeconfig's password"]; password != "" {
+			fill = strings.NewReplacer("TOKEN", token, "CLIENT", password+" "+w.secrets["the kubeconfig's header"])
+		}
 		echo.Body, echo.Redirect = fill.Replace(echo.Body), fill.Replace(echo.Redirect)
 		w.api.Inject(apiservertest.TokenReviews, echo)
 		if code := w.ask(h1, "GET", "/stats/", "Authorization: Bearer "+token); code != 401 {
@@ -241,6 +307,18 @@ func (w *secretWorld) attack() {
 		token := "base64url.bearer.authorization.k8s.io." + base64.RawURLEncoding.EncodeToString([]byte(w.stranger("of a bad WebSocket")))
 		w.ask(h1, "GET", "/logs/", "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Protocol: "+strings.ReplaceAll(protocols, "TOKEN", token))
 	}
+	for _, file := range []string{"tls.crt", "ca.crt", "upstream.crt"} { // a key where none belongs
+		w.file(file, []byte(strings.Replace(string(w.key(file)), "PRIVATE KEY", "CERTIFICATE", 2)))
+	}
+	for range 2 {
+		time.Sleep(time.Second)
+		w.ask(w.client("HTTP/1.1", nil), "GET", "/upstream", "Authorization: Bearer "+goodToken)
+	}
+	for _, what := range []string{"tls.crt", "ca.crt", "upstream.crt"} {
+		if !strings.Contains(w.log.String(), what) {
+			w.t.Errorf("the log says nothing of %s", what)
+		}
+	}
 	w.api.SetClientTokens() // what New was told is refused from now on
 	w.api.SetClientCA(nil)
 	w.ask(h1, "PATCH", "/stats/", "Authorization: Bearer "+w.stranger("unasked"))
@@ -256,6 +334,16 @@ func (w *secretWorld) stranger(name string) string {
 	token := "secret-" + strings.ReplaceAll(name, " ", "-") + "-secret"
 	w.secrets[name] = token
 	return token
+}
+
+// key returns the key that belongs to the certificate in a file.
+func (w *secretWorld) key(file string) []byte {
+	name := strings.Replace(strings.Replace(file, ".crt", ".key", 1), "ca.", "tls.", 1)
+	content, err := os.ReadFile(filepath.Join(w.dir, name))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return content
 }
 
 func (w *secretWorld) search() {
