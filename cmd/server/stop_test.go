@@ -95,15 +95,20 @@ func TestStopUnderLoad(t *testing.T) {
 	if err := os.WriteFile(kubeconfig, api.Kubeconfig(""), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for range 10 {
+	var exited []func() // an HTTP/2 connection takes a second to close
+	for range 100 {
 		s := &stopped{T: t, release: make(chan struct{})}
-		s.once(binary, kubeconfig, api)
+		exited = append(exited, s.once(binary, kubeconfig, api))
+	}
+	for _, wait := range exited {
+		wait()
 	}
 }
 
-func (s *stopped) once(binary, kubeconfig string, api *apiservertest.Server) {
+// once returns when everyone has an answer. What it returns waits for the exit.
+func (s *stopped) once(binary, kubeconfig string, api *apiservertest.Server) (exited func()) {
 	service := httptest.NewServer(s)
-	defer service.Close()
+	s.Cleanup(service.Close)
 	port := freePort(s.T)
 	s.url = fmt.Sprintf("https://127.0.0.1:%d", port)
 	server, stderr := process(s.T, "", binary, "--anonymous-auth=false", "--authentication-token-webhook", "--authorization-mode=Webhook",
@@ -137,13 +142,15 @@ func (s *stopped) once(binary, kubeconfig string, api *apiservertest.Server) {
 	close(s.release)
 	held.Wait()
 	load.Wait()
-	if err := server.Wait(); err != nil {
-		s.Error(err)
+	return func() {
+		if err := server.Wait(); err != nil {
+			s.Error(err)
+		}
+		s.arrived.Range(func(query, _ any) bool {
+			s.Errorf("no whole answer to %v", query)
+			return true
+		})
 	}
-	s.arrived.Range(func(query, _ any) bool {
-		s.Errorf("no whole answer to %v", query)
-		return true
-	})
 }
 
 func (s *stopped) until(what string, done func() bool) {
