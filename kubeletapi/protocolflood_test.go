@@ -86,11 +86,14 @@ func TestProtocolFloods(t *testing.T) {
 				until = make(chan struct{})
 				close(until)
 			}
-			used := w.honestDuring(known, until)
+			used, most := w.honestDuring(known, until)
 			report := f.end()
 			t.Logf("%d goroutines more, %.1f MiB at most; %v", used.goroutines-before.goroutines, float64(used.memory-before.memory)/mib, report)
 			if n := used.goroutines - before.goroutines; n > test.goroutines+50 {
 				t.Errorf("%d goroutines more", n)
+			}
+			if n := most - before.goroutines; n > 3*test.goroutines+50 {
+				t.Errorf("%d goroutines more at a moment", n)
 			}
 			if n := used.memory - before.memory; n > test.memory+8*mib {
 				t.Errorf("%d MiB more", n/mib)
@@ -125,14 +128,14 @@ func measureProcess() usage {
 
 // honestDuring asks as one who is known, and as one with a new token and a new
 // connection, ten times and until done is closed. It returns what was in use
-// meanwhile: of memory the most, and of goroutines the median, as those of closed
-// connections need a moment to end.
-func (w *world) honestDuring(known *http.Client, done <-chan struct{}) (used usage) {
+// meanwhile: of memory the most, and of goroutines the median too, as those of
+// closed connections need a moment to end.
+func (w *world) honestDuring(known *http.Client, done <-chan struct{}) (used usage, most int) {
 	w.t.Helper()
 	var goroutines []int
 	defer func() {
 		slices.Sort(goroutines)
-		used.goroutines = goroutines[len(goroutines)/2]
+		used.goroutines, most = goroutines[len(goroutines)/2], goroutines[len(goroutines)-1]
 	}()
 	late := time.After(time.Minute)
 	for n := 0; ; n++ {
@@ -147,10 +150,10 @@ func (w *world) honestDuring(known *http.Client, done <-chan struct{}) (used usa
 		select {
 		case <-late:
 			w.t.Error("it takes too long")
-			return used
+			return used, most
 		case <-done:
 			if n >= 10 {
-				return used
+				return used, most
 			}
 		case <-time.After(10 * time.Millisecond):
 		}

@@ -3,6 +3,7 @@ package apiservertest
 import (
 	"bytes"
 	"context"
+	"io"
 	"net"
 	"net/http"
 	"slices"
@@ -194,7 +195,9 @@ func (f Fault) replace(e endpoint, code int, body []byte) (int, []byte) {
 
 func (f Fault) send(ctx context.Context, w http.ResponseWriter, body []byte) {
 	if f.SlowBytes <= 0 {
-		w.Write(body) // a client that is gone is no concern of ours
+		// A client that is gone is no concern of ours. net/http keeps the last piece
+		// that it did not take, and so it gets small ones.
+		io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{bytes.NewReader(body)}, make([]byte, min(32<<10, len(body)+1)))
 		return
 	}
 	flush := http.NewResponseController(w).Flush
