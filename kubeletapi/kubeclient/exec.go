@@ -19,6 +19,9 @@ const (
 
 	pluginTimeout = 30 * time.Second
 	maxStdout     = 1 << 20
+	// stdoutDelay is how long after the plugin's end a child of it may keep
+	// its standard output open: long, for a busy machine is slow to read it.
+	stdoutDelay = 5 * time.Second
 )
 
 // execPlugin is what a kubeconfig says of a credential plugin (ExecConfig in
@@ -106,7 +109,7 @@ func (e *execPlugin) output(ctx context.Context) ([]byte, error) {
 	stdout := &boundedBuffer{max: maxStdout}
 	cmd := exec.CommandContext(ctx, e.Command, e.Args...)
 	cmd.Env, cmd.Stdout = e.environment(), stdout
-	cmd.WaitDelay = time.Second // for children that keep stdout open
+	cmd.WaitDelay = stdoutDelay
 	killGroup(cmd)
 	runtime.LockOSThread() // see killGroup
 	defer runtime.UnlockOSThread()
@@ -117,6 +120,8 @@ func (e *execPlugin) output(ctx context.Context) ([]byte, error) {
 		err = fmt.Errorf("it did not end within %v", pluginTimeout)
 	case err == nil && stdout.overflow:
 		err = fmt.Errorf("it wrote more than %d bytes", maxStdout)
+	case errors.Is(err, exec.ErrWaitDelay):
+		err = fmt.Errorf("it ended, but what it started kept its standard output open for %v more: have that write elsewhere", stdoutDelay)
 	case errors.As(err, &exit):
 		err = fmt.Errorf("%w: run it by hand to see what it says, which may hold a credential and is not repeated here", err)
 	}

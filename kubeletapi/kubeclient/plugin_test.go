@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -40,6 +41,15 @@ func pluginMain(mode string) int {
 		return 0
 	case "hang":
 		time.Sleep(time.Hour)
+	case "linger":
+		time.Sleep(8 * time.Second)
+		return 0
+	case "parent":
+		child := exec.Command(os.Args[0])
+		child.Env, child.Stdout = []string{"KUBECLIENT_TEST_PLUGIN=linger"}, os.Stdout
+		if child.Start() != nil {
+			return 6
+		}
 	case "wait":
 		for _, err := os.Stat(os.Getenv("ANSWER")); err != nil; _, err = os.Stat(os.Getenv("ANSWER")) {
 			time.Sleep(10 * time.Millisecond)
@@ -158,6 +168,7 @@ func TestPluginFailures(t *testing.T) {
 		{"exit code", "fail", "", "exit status 3: run it by hand to see what it says"},
 		{"hint", "fail", "", "(Install it from the usual place)"},
 		{"too much", "flood", "", "it wrote more than 1048576 bytes"},
+		{"a child that keeps stdout", "parent", good, "kept its standard output open for 5s more"},
 		{"nothing", "", "", "did not write an ExecCredential in JSON"},
 		{"no JSON", "", "SECRET", "did not write an ExecCredential in JSON"},
 		{"more than one", "", good + good, "did not write an ExecCredential in JSON"},
