@@ -17,7 +17,7 @@ type Bucket struct {
 
 // Take takes a token, if there is one.
 func (b *Bucket) Take(now time.Time) bool {
-	if b.Until(now) > 0 {
+	if b.Until(now, 0) > 0 {
 		return false
 	}
 	b.missing++
@@ -27,14 +27,14 @@ func (b *Bucket) Take(now time.Time) bool {
 // Return gives a token back.
 func (b *Bucket) Return() { b.missing = max(b.missing-1, 0) }
 
-// Until is how long there will be no token.
-func (b *Bucket) Until(now time.Time) time.Duration {
+// Until is how long there will be no token beside those that are kept.
+func (b *Bucket) Until(now time.Time, kept float64) time.Duration {
 	if b.Rate <= 0 {
 		return 0
 	}
 	b.missing = max(b.missing-b.Rate*now.Sub(b.at).Seconds(), 0)
 	b.at = now
-	if short := b.missing + 1 - b.Burst; short > 0 {
+	if short := b.missing + 1 + kept - b.Burst; short > 0 {
 		return time.Duration(short/b.Rate*float64(time.Second)) + 1
 	}
 	return 0

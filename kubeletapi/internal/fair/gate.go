@@ -15,11 +15,12 @@ import (
 var ErrBusy = errors.New("too many ask whom this server does not know")
 
 // Gate lets those in, a few at a time, of whom only the end will show whether
-// they are any good. Those that are no good cost tokens of the Bucket. Those
-// come first whose host has had the fewest of them of late, then those of a kind
-// that was good and is not no good now, then those whose
-// connection has tried the least, unless it was good, and then those who came
-// last: where not all can be served in time, some are at once. It is safe for
+// they are any good. Those that are no good cost tokens of the Bucket, half of
+// which are kept for the trusted: those whose host had few that were no good of
+// late, or who are of a kind that was good and had few. They come first, then
+// those whose host has had the fewest, then those of a kind that was good, then
+// those whose connection has tried the least, unless it was good, and then those
+// who came last: where not all can be served in time, some are at once. It is safe for
 // concurrent use; its exported fields must not change once it is used. A nil
 // *Gate lets everyone in.
 type Gate struct {
@@ -34,7 +35,7 @@ type Gate struct {
 	hosts   map[string]*Record
 	refused int64
 	kinds   map[uint64]*Record // that were good
-	timer   *time.Timer        // until the bucket has a token again
+	timer   *time.Timer        // until the bucket has a token for the first in line
 }
 
 // Source is where a caller comes from. Connection is nil if that is not known.
@@ -67,7 +68,7 @@ const (
 	halfLife   = 10 * time.Second
 	maxHosts   = 4096
 	maxKinds   = 64
-	maxStrikes = 8 // of a kind that still counts for something
+	maxStrikes = 8 // of a host or a kind that is trusted
 )
 
 func (r *Record) add(strikes float64, now time.Time) {
@@ -93,10 +94,25 @@ type caller struct {
 	admitted         bool
 }
 
-// stranger is 0 for one of a kind that was good, and has a rank below bad, and else 1.
-func (c *caller) stranger(bad float64) int {
-	if c.kind != nil && c.kind.rank < bad {
+// ofGoodKind reports whether the caller is of a kind that was good and has a rank
+// below bad.
+func (c *caller) ofGoodKind(bad float64) bool { return c.kind != nil && c.kind.rank < bad }
+
+func (c *caller) trusted(bad float64) bool { return c.host.rank < bad || c.ofGoodKind(bad) }
+
+// compare is negative if c comes before other, and 0 where the line decides.
+func (c *caller) compare(other *caller, bad float64) int {
+	return cmp.Or(
+		trueFirst(c.trusted(bad), other.trusted(bad)), cmp.Compare(c.host.rank, other.host.rank),
+		trueFirst(c.ofGoodKind(bad), other.ofGoodKind(bad)), cmp.Compare(c.rank, other.rank))
+}
+
+func trueFirst(a, b bool) int {
+	switch {
+	case a == b:
 		return 0
+	case a:
+		return -1
 	}
 	return 1
 }
@@ -156,9 +172,11 @@ func (g *Gate) join(from Source) *caller {
 	c.rank = c.connection.rank
 	c.connection.add(1, now)
 	g.line = append(g.line, c)
-	g.admit(now)
+	if len(g.line) == 1 || c.trusted(rank(maxStrikes, now)) { // else c waits for what the others do
+		g.admit(now)
+	}
 	if len(g.line) > g.Waiting {
-		close(g.pick(now, func(order int) bool { return order > 0 }).turn)
+		close(g.take(g.find(now, func(order int) bool { return order > 0 })).turn)
 	}
 	return c
 }
@@ -188,11 +206,16 @@ func (g *Gate) host(name string, now time.Time) *Record {
 // admit lets those in whose turn it is.
 func (g *Gate) admit(now time.Time) {
 	for len(g.line) > 0 && g.inside < g.Concurrent {
-		if !g.Bucket.Take(now) {
-			g.wake(g.Bucket.Until(now))
+		at, kept := g.find(now, func(order int) bool { return order <= 0 }), 0.0
+		if !g.line[at].trusted(rank(maxStrikes, now)) {
+			kept = math.Floor(g.Bucket.Burst / 2)
+		}
+		if after := g.Bucket.Until(now, kept); after > 0 {
+			g.wake(after)
 			return
 		}
-		c := g.pick(now, func(order int) bool { return order <= 0 })
+		g.Bucket.Take(now)
+		c := g.take(at)
 		g.inside++
 		c.host.add(1, now) // until it turns out to be good
 		c.admitted = true
@@ -200,16 +223,18 @@ func (g *Gate) admit(now time.Time) {
 	}
 }
 
-// pick takes the one out of the line who is before all others: by host, by kind
-// and by connection; for the rest, before decides.
-func (g *Gate) pick(now time.Time, before func(order int) bool) *caller {
+// find returns the place in line of the one who is before all others.
+func (g *Gate) find(now time.Time, before func(order int) bool) int {
 	at, bad := 0, rank(maxStrikes, now)
 	for i, c := range g.line {
-		other := g.line[at]
-		if i > 0 && before(cmp.Or(cmp.Compare(c.host.rank, other.host.rank), cmp.Compare(c.stranger(bad), other.stranger(bad)), cmp.Compare(c.rank, other.rank))) {
+		if i > 0 && before(c.compare(g.line[at], bad)) {
 			at = i
 		}
 	}
+	return at
+}
+
+func (g *Gate) take(at int) *caller {
 	c := g.line[at]
 	g.line = slices.Delete(g.line, at, at+1)
 	return c
@@ -217,12 +242,12 @@ func (g *Gate) pick(now time.Time, before func(order int) bool) *caller {
 
 func (g *Gate) wake(after time.Duration) {
 	if g.timer != nil {
+		g.timer.Reset(after)
 		return
 	}
 	g.timer = time.AfterFunc(after, func() {
 		g.mu.Lock()
 		defer g.mu.Unlock()
-		g.timer = nil
 		g.admit(time.Now())
 	})
 }

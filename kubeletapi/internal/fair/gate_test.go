@@ -19,13 +19,15 @@ func TestGateHonestAmongFlood(t *testing.T) {
 		honest Source
 		most   time.Duration
 	}{
-		{"another host", Source{Host: "b"}, 100 * time.Millisecond},
+		{"another host", Source{Host: "b"}, 0},
+		{"a good kind", Source{Host: "a", Kind: 7}, 0},
 		{"another connection of the same host", Source{Host: "a", Connection: new(Record)}, 100 * time.Millisecond},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				const review = 5 * time.Millisecond
 				g := &Gate{Concurrent: 8, Bucket: Bucket{Rate: 50, Burst: 100}, Waiting: 64, Patience: 5 * time.Second}
+				g.welcome(7)
 				ctx, stop := context.WithCancel(t.Context())
 				var bad atomic.Int64
 				for i := range 80 {
@@ -184,7 +186,10 @@ func TestBucket(t *testing.T) {
 			t.Errorf("%+v: %v", step, got)
 		}
 	}
-	if until := b.Until(now); until < 99*time.Millisecond || until > 101*time.Millisecond {
+	if until := b.Until(now, 1); until < 199*time.Millisecond || until > 201*time.Millisecond {
+		t.Errorf("one beside the one that is kept comes in %v", until)
+	}
+	if until := b.Until(now, 0); until < 99*time.Millisecond || until > 101*time.Millisecond {
 		t.Errorf("the next token comes in %v", until)
 	}
 	for range 1000 {
