@@ -13,8 +13,9 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // siege is a flood, and how long it is looked at.
@@ -99,9 +100,24 @@ func (s *servers) startFlood(z siege, address string) *flooding {
 	cmd := exec.Command(s.path("flood"), "-address="+address, fmt.Sprint("-connections=", z.connections), fmt.Sprint("-rate=", z.rate), fmt.Sprint("-fresh=", z.fresh))
 	cmd.Stderr = os.Stderr
 	f := &flooding{cmd, must(cmd.StdinPipe()), must(cmd.StdoutPipe())}
-	check(cmd.Start())
-	check(syscall.Setpriority(syscall.PRIO_PROCESS, cmd.Process.Pid, 19)) // a real one comes from elsewhere
+	check(startIdle(cmd))
 	return f
+}
+
+// startIdle has a process run when nobody else does, as a real flood takes no
+// processors of the server's machine. It gives up the thread that it is started
+// from, of which it inherits that.
+func startIdle(cmd *exec.Cmd) error {
+	started := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		err := unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_IDLE}, 0)
+		if err == nil {
+			err = cmd.Start()
+		}
+		started <- err
+	}()
+	return <-started
 }
 
 // end returns the answers by code, and the seconds of processors that they took.
@@ -231,7 +247,7 @@ func (s *servers) measureSieges(t *table, sieges []siege) (ours []*besieged) {
 }
 
 func writeSiege(t *table, z siege, theirs, ours *besieged) {
-	t.say("%s: %d connections, at most %.0f requests a second for %v, from the address of the honest callers; an API server that answers in %v. The flood has a process of its own, at the lowest priority, on the same %d processors.",
+	t.say("%s: %d connections, at most %.0f requests a second for %v, from the address of the honest callers; an API server that answers in %v. The flood has a process of its own, which runs when the others do not, on the same %d processors.",
 		z.name, z.connections, z.rate, ours.duration.Round(time.Second), floodLatency, runtime.NumCPU())
 	t.head("", "kubelet's server", "ours", "goal", "")
 	row := func(name, goal string, met string, text func(*besieged) string) {

@@ -94,27 +94,31 @@ type caller struct {
 	admitted         bool
 }
 
-// ofGoodKind reports whether the caller is of a kind that was good and has a rank
-// below bad.
-func (c *caller) ofGoodKind(bad float64) bool { return c.kind != nil && c.kind.rank < bad }
-
-func (c *caller) trusted(bad float64) bool { return c.host.rank < bad || c.ofGoodKind(bad) }
-
-// compare is negative if c comes before other, and 0 where the line decides.
-func (c *caller) compare(other *caller, bad float64) int {
-	return cmp.Or(
-		trueFirst(c.trusted(bad), other.trusted(bad)), cmp.Compare(c.host.rank, other.host.rank),
-		trueFirst(c.ofGoodKind(bad), other.ofGoodKind(bad)), cmp.Compare(c.rank, other.rank))
+// standing is what decides who comes first: the smaller, by one field after the
+// other. For equals, the line decides.
+type standing struct {
+	untrusted  int // 0 or 1
+	host       float64
+	stranger   int // 0 for one of a kind that was good
+	connection float64
 }
 
-func trueFirst(a, b bool) int {
-	switch {
-	case a == b:
-		return 0
-	case a:
-		return -1
+// standing is that of a caller, where a rank of bad is too high to be trusted.
+func (c *caller) standing(bad float64) standing {
+	s := standing{untrusted: 1, host: c.host.rank, stranger: 1, connection: c.rank}
+	if c.kind != nil && c.kind.rank < bad {
+		s.stranger = 0
 	}
-	return 1
+	if s.stranger == 0 || s.host < bad {
+		s.untrusted = 0
+	}
+	return s
+}
+
+func (s standing) compare(other standing) int {
+	return cmp.Or(
+		cmp.Compare(s.untrusted, other.untrusted), cmp.Compare(s.host, other.host),
+		cmp.Compare(s.stranger, other.stranger), cmp.Compare(s.connection, other.connection))
 }
 
 // Do calls ask when it is the caller's turn, and takes note of what it shows. It
@@ -172,11 +176,12 @@ func (g *Gate) join(from Source) *caller {
 	c.rank = c.connection.rank
 	c.connection.add(1, now)
 	g.line = append(g.line, c)
-	if len(g.line) == 1 || c.trusted(rank(maxStrikes, now)) { // else c waits for what the others do
+	if len(g.line) == 1 || c.standing(rank(maxStrikes, now)).untrusted == 0 { // else c waits for what the others do
 		g.admit(now)
 	}
 	if len(g.line) > g.Waiting {
-		close(g.take(g.find(now, func(order int) bool { return order > 0 })).turn)
+		last, _ := g.find(now, func(order int) bool { return order > 0 })
+		close(g.take(last).turn)
 	}
 	return c
 }
@@ -206,16 +211,14 @@ func (g *Gate) host(name string, now time.Time) *Record {
 // admit lets those in whose turn it is.
 func (g *Gate) admit(now time.Time) {
 	for len(g.line) > 0 && g.inside < g.Concurrent {
-		at, kept := g.find(now, func(order int) bool { return order <= 0 }), 0.0
-		if !g.line[at].trusted(rank(maxStrikes, now)) {
-			kept = math.Floor(g.Bucket.Burst / 2)
-		}
+		first, standing := g.find(now, func(order int) bool { return order <= 0 })
+		kept := float64(standing.untrusted) * math.Floor(g.Bucket.Burst/2)
 		if after := g.Bucket.Until(now, kept); after > 0 {
 			g.wake(after)
 			return
 		}
 		g.Bucket.Take(now)
-		c := g.take(at)
+		c := g.take(first)
 		g.inside++
 		c.host.add(1, now) // until it turns out to be good
 		c.admitted = true
@@ -224,14 +227,14 @@ func (g *Gate) admit(now time.Time) {
 }
 
 // find returns the place in line of the one who is before all others.
-func (g *Gate) find(now time.Time, before func(order int) bool) int {
-	at, bad := 0, rank(maxStrikes, now)
+func (g *Gate) find(now time.Time, before func(order int) bool) (at int, found standing) {
+	bad := rank(maxStrikes, now)
 	for i, c := range g.line {
-		if i > 0 && before(c.compare(g.line[at], bad)) {
-			at = i
+		if s := c.standing(bad); i == 0 || before(s.compare(found)) {
+			at, found = i, s
 		}
 	}
-	return at
+	return at, found
 }
 
 func (g *Gate) take(at int) *caller {
