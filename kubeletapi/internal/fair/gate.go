@@ -15,13 +15,13 @@ import (
 var ErrBusy = errors.New("too many ask whom this server does not know")
 
 // Gate lets those in, a few at a time, of whom only the end will show whether
-// they are any good. Those that are no good cost tokens of the Bucket, half of
-// which are kept for the trusted: those whose host had few that were no good of
+// they are any good. Those that are no good cost tokens of the Bucket, a quarter
+// of which is kept for the trusted: those whose host had few that were no good of
 // late, or who are of a kind that was good and had few. They come first, then
 // those whose host has had the fewest, then those of a kind that was good, then
 // those whose connection has tried the least, unless it was good, and then those
-// who came last: where not all can be served in time, some are at once. It is safe for
-// concurrent use; its exported fields must not change once it is used. A nil
+// who came last: where not all can be served in time, some are at once. It is safe
+// for concurrent use; its exported fields must not change once it is used. A nil
 // *Gate lets everyone in.
 type Gate struct {
 	Concurrent int // inside at once
@@ -212,7 +212,7 @@ func (g *Gate) host(name string, now time.Time) *Record {
 func (g *Gate) admit(now time.Time) {
 	for len(g.line) > 0 && g.inside < g.Concurrent {
 		first, standing := g.find(now, func(order int) bool { return order <= 0 })
-		kept := float64(standing.untrusted) * math.Floor(g.Bucket.Burst/2)
+		kept := float64(standing.untrusted) * math.Floor(g.Bucket.Burst/4)
 		if after := g.Bucket.Until(now, kept); after > 0 {
 			g.wake(after)
 			return
