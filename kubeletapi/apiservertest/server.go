@@ -19,7 +19,8 @@ import (
 // Config says how a [Server] is made. The zero value suits nearly every test.
 type Config struct {
 	// Addr is where to listen, with an address that the serving certificate is
-	// for; empty means a free port on 127.0.0.1.
+	// for; empty means a free port on 127.0.0.1, which on Linux nobody else gets
+	// until [Server.Close].
 	Addr string
 	// CA issues the serving certificate, which is for 127.0.0.1, ::1 and
 	// localhost; nil means a new one.
@@ -46,10 +47,11 @@ type Server struct {
 	cert      atomic.Pointer[tls.Certificate]
 	silences  atomic.Int64
 
-	mu     sync.Mutex // guards what follows
-	addr   string
-	run    *run // nil: stopped
-	closed bool
+	mu      sync.Mutex // guards what follows
+	addr    string
+	release func() // of its port; nil if none is held
+	run     *run   // nil: stopped
+	closed  bool
 }
 
 // Start makes a server that listens. It fails if it cannot listen on
@@ -68,9 +70,6 @@ func Start(c Config) (*Server, error) {
 // New makes a server that does not listen yet: [Server.Restart] does that. It
 // fails only if no certificate can be made.
 func New(c Config) (*Server, error) {
-	if c.Addr == "" {
-		c.Addr = "127.0.0.1:0"
-	}
 	if len(c.Audiences) == 0 {
 		c.Audiences = []string{DefaultAudience}
 	}
@@ -116,6 +115,12 @@ func (s *Server) Restart() error {
 	case s.run != nil:
 		return nil
 	}
+	if s.addr == "" {
+		var err error
+		if s.addr, s.release, err = holdPort(); err != nil {
+			return err
+		}
+	}
 	listener, err := net.Listen("tcp", s.addr)
 	if err != nil {
 		return err
@@ -147,6 +152,10 @@ func (s *Server) Close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true
+	if s.release != nil {
+		s.release()
+		s.release = nil
+	}
 }
 
 // run is the time from a Restart to a Stop.

@@ -151,6 +151,26 @@ func TestRestart(t *testing.T) {
 	}
 }
 
+// Nobody else gets the port of a server that is stopped.
+func TestStopHoldsThePort(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("Linux only")
+	}
+	s, _ := start(t)
+	s.Stop()
+	address := strings.TrimPrefix(s.URL, "https://")
+	for range 40_000 { // more than there are free ports
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		listener.Close()
+		if listener.Addr().String() == address {
+			t.Fatalf("another listens on %s", address)
+		}
+	}
+}
+
 func TestStopCutsWhatHangs(t *testing.T) {
 	for _, http2 := range []bool{false, true} {
 		s := apiservertest.MustStart(t, apiservertest.Config{})
