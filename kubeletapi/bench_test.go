@@ -7,13 +7,15 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"runtime"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"kubeletauth/authn"
 	"kubeletauth/authz"
@@ -126,18 +128,31 @@ func (numerous) ReviewToken(_ context.Context, spec authn.TokenReviewSpec) (*aut
 		"authentication.kubernetes.io/pod-name": ["prometheus-%s"]}}}`, id, id, id), status)
 }
 
-// An identity with two decisions takes less than 1 KB.
+// An identity with two decisions takes less than 1 KB, by the median of some
+// rounds: what tests before left behind may go in one.
 func TestIdentitiesAreSmall(t *testing.T) {
+	sizes := []int64{identitySize(t), identitySize(t), identitySize(t)}
+	slices.Sort(sizes)
+	if t.Logf("%d bytes", sizes); sizes[1] <= 0 || sizes[1] >= 1000 {
+		t.Errorf("%d bytes", sizes[1])
+	}
+}
+
+func identitySize(t *testing.T) int64 {
 	auth, err := New(Config{AuthenticationTokenWebhook: true, AuthorizationMode: ModeWebhook, HostnameOverride: "n1", TokenReviewer: numerous{}, AccessReviewer: numerous{}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	heap := func() uint64 {
-		runtime.GC()
-		runtime.GC() // what the first one left to pools
-		var stats runtime.MemStats
-		runtime.ReadMemStats(&stats)
-		return stats.HeapAlloc
+	defer auth.Close()
+	heap := func() int64 {
+		for last := uint64(math.MaxUint64); ; {
+			now := heapInUse()
+			if now+64<<10 > last { // it no longer shrinks
+				return int64(now)
+			}
+			last = now
+			time.Sleep(250 * time.Millisecond)
+		}
 	}
 	const n = maxIdentities / 2
 	empty := heap()
@@ -150,12 +165,7 @@ func TestIdentitiesAreSmall(t *testing.T) {
 			}
 		}
 	}
-	if each := (heap() - empty) / n; each >= 1000 {
-		t.Errorf("%d bytes", each)
-	} else {
-		t.Logf("%d bytes", each)
-	}
-	auth.Close()
+	return (heap() - empty) / n
 }
 
 // The filter around a handler costs one allocation, in which the user is.
