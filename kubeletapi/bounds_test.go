@@ -16,10 +16,12 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"weak"
 
 	"kubeletauth/authn"
 	"kubeletauth/authz"
 	"kubeletauth/kubeletapi/apiservertest"
+	"kubeletauth/kubeletapi/internal/tlsconfig"
 	"kubeletauth/kubeletapi/internal/ttlcache"
 )
 
@@ -167,6 +169,43 @@ func heapInUse() uint64 {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return m.HeapAlloc
+}
+
+// What is remembered of certificates keeps no authorities that were replaced.
+func TestReplacedAuthoritiesAreNotKept(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "ca.crt")
+	first := apiservertest.MustNewCA(t, "ca")
+	if err := os.WriteFile(file, first.PEM(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	auth, err := New(Config{ClientCAFile: file, AuthorizationMode: ModeAlwaysAllow, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer auth.Close()
+	var current tlsconfig.Bundle
+	auth.identities.roots = func(time.Time) tlsconfig.Bundle { return current }
+	var names []weak.Pointer[x509.CertPool]
+	for range 10 {
+		ca := apiservertest.MustNewCA(t, "ca")
+		current = tlsconfig.NewBundle(ca.Pool())
+		names = append(names, current.Name)
+		for _, by := range []*apiservertest.CA{ca, first} {
+			r := httptest.NewRequest("GET", "/metrics", nil)
+			leaf := by.MustIssue(t, apiservertest.Certificate{CommonName: "ann", Usages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}).Leaf
+			r.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{leaf}}
+			if _, err := auth.Check(r); (err == nil) != (by == ca) {
+				t.Fatal(err)
+			}
+		}
+	}
+	runtime.GC()
+	for i, name := range names {
+		if kept := name.Value() != nil; kept != (i == len(names)-1) {
+			t.Errorf("authorities %d: kept is %t", i, kept)
+		}
+	}
+	runtime.KeepAlive(current)
 }
 
 // However many tokens are refused, what is known of the good ones stays.

@@ -12,10 +12,12 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"weak"
 
 	"kubeletauth/authn"
 	"kubeletauth/kubeletapi/internal/fair"
 	"kubeletauth/kubeletapi/internal/horizon"
+	"kubeletauth/kubeletapi/internal/tlsconfig"
 	"kubeletauth/kubeletapi/internal/ttlcache"
 	"kubeletauth/kubeletapi/internal/userinfo"
 	"kubeletauth/kubeletapi/kubeclient"
@@ -39,9 +41,9 @@ const (
 type identity struct {
 	term
 	user      *authn.UserInfo
-	roots     *x509.CertPool // that the certificate was verified with; nil for others
-	notAfter  int64          // the credential's own end, in seconds by the node's clock; 0 for none
-	decisions *decisions     // nil where none are kept
+	roots     weak.Pointer[x509.CertPool] // that the certificate was verified with; zero for others
+	notAfter  int64                       // the credential's own end, in seconds by the node's clock; 0 for none
+	decisions *decisions                  // nil where none are kept
 }
 
 func (id *identity) fresh(h time.Time) bool { return id.term.fresh(h) && id.valid(h) }
@@ -57,8 +59,8 @@ func (id *identity) valid(now time.Time) bool { return id.notAfter == 0 || now.U
 // of a certificate until the chain or the roots change, of a token for a TTL
 // and never beyond its exp.
 type identities struct {
-	roots     func(h time.Time) *x509.CertPool // nil: certificates are off
-	tokens    authn.TokenAuthenticator         // nil: tokens are off
+	roots     func(h time.Time) tlsconfig.Bundle // nil: certificates are off
+	tokens    authn.TokenAuthenticator           // nil: tokens are off
 	tokenTTL  time.Duration
 	staleFor  time.Duration // how long an answer is repeated where asking anew fails
 	anonymous *identity     // nil: anonymous requests are off
@@ -81,7 +83,7 @@ type identities struct {
 // refusal is why a certificate chain is no good: nil if it names nobody.
 type refusal struct {
 	err   error
-	roots *x509.CertPool // that it was verified with
+	roots weak.Pointer[x509.CertPool] // that it was verified with
 }
 
 // credential is what an identity was found by.
@@ -129,7 +131,7 @@ func (c *identities) certificate(r *http.Request, h time.Time) (*identity, error
 	}
 	roots := c.roots(h)
 	leaf, last := r.TLS.PeerCertificates[0], c.slot(r)
-	if id := last.identity(sighting{leaf: leaf}, h); id != nil && id.roots == roots {
+	if id := last.identity(sighting{leaf: leaf}, h); id != nil && id.roots == roots.Name {
 		return id, nil
 	}
 	now := time.Now()
@@ -141,7 +143,7 @@ func (c *identities) certificate(r *http.Request, h time.Time) (*identity, error
 // chain returns the identity of a chain that the slot of its connection does not
 // know. Of those that were never good, a few are verified at a time: one can be made
 // to take a second.
-func (c *identities) chain(r *http.Request, roots *x509.CertPool, now time.Time) (*identity, error) {
+func (c *identities) chain(r *http.Request, roots tlsconfig.Bundle, now time.Time) (*identity, error) {
 	chain := r.TLS.PeerCertificates
 	key := chainKey(chain)
 	id, err, known := c.knownChain(key, roots, now)
@@ -161,11 +163,11 @@ func (c *identities) chain(r *http.Request, roots *x509.CertPool, now time.Time)
 	return id, cmp.Or(busy, err)
 }
 
-func (c *identities) knownChain(key ttlcache.Key, roots *x509.CertPool, now time.Time) (*identity, error, bool) {
-	if id, ok := c.byCertificate.Get(key, now); ok && id.roots == roots && id.inForce(now) {
+func (c *identities) knownChain(key ttlcache.Key, roots tlsconfig.Bundle, now time.Time) (*identity, error, bool) {
+	if id, ok := c.byCertificate.Get(key, now); ok && id.roots == roots.Name && id.inForce(now) {
 		return id, nil, true
 	}
-	if refused, ok := c.refusedChains.Get(key, now); ok && refused.roots == roots {
+	if refused, ok := c.refusedChains.Get(key, now); ok && refused.roots == roots.Name {
 		return nil, refused.err, true
 	}
 	return nil, nil, false
@@ -179,17 +181,17 @@ func (c *identities) verify(key ttlcache.Key, chain []*x509.Certificate) (*ident
 	if id, err, known := c.knownChain(key, roots, now); known {
 		return id, err
 	}
-	user, notAfter, err := authn.VerifyCertificate(roots, chain)
+	user, notAfter, err := authn.VerifyCertificate(roots.Roots, chain)
 	if err != nil { // without the certificate in it: its size is the client's choice
 		err = &authn.InvalidCertificateError{Err: errors.New(clip(err.Error()))}
 	}
 	if err != nil || user == nil {
-		c.refusedChains.Put(&ttlcache.Entry[refusal]{Key: key, Value: refusal{err, roots}}, now, refusedTTL)
+		c.refusedChains.Put(&ttlcache.Entry[refusal]{Key: key, Value: refusal{err, roots.Name}}, now, refusedTTL)
 		return nil, err
 	}
 	e := c.newIdentity(key, user, now)
 	id, left := &e.Value, notAfter.Sub(now)
-	id.roots, id.notAfter = roots, notAfter.Unix()
+	id.roots, id.notAfter = roots.Name, notAfter.Unix()
 	id.beginFixed(now, left)
 	c.byCertificate.Put(e, now, left)
 	return id, nil

@@ -2,7 +2,6 @@ package kubeletapi
 
 import (
 	"cmp"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"hash/maphash"
@@ -276,7 +275,7 @@ func (cfg *Config) setIdentities(auth *Auth) error {
 			return fmt.Errorf("--client-ca-file: %w", err)
 		}
 		auth.clientCA = ca
-		ids.roots = func(h time.Time) *x509.CertPool { return ca.GetAt(h.Add(-horizon.Ahead)).Roots }
+		ids.roots = func(h time.Time) tlsconfig.Bundle { return ca.GetAt(h.Add(-horizon.Ahead)) }
 	}
 	if cfg.AnonymousAuth {
 		user, _, _ := authn.Anonymous{}.AuthenticateRequest(nil)

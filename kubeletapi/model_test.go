@@ -17,6 +17,7 @@ import (
 	"kubeletauth/authn"
 	"kubeletauth/authz"
 	"kubeletauth/kubeletapi/apiservertest"
+	"kubeletauth/kubeletapi/internal/tlsconfig"
 )
 
 // truth is what an API server says now, and when it began to say so.
@@ -103,7 +104,7 @@ func runModel(t *testing.T, rng *rand.Rand, pools [2]*x509.CertPool, leaf *x509.
 		t.Fatal(err)
 	}
 	inForce := 0
-	auth.identities.roots = func(time.Time) *x509.CertPool { return pools[inForce] }
+	auth.identities.roots = func(time.Time) tlsconfig.Bundle { return tlsconfig.NewBundle(pools[inForce]) }
 	names, paths := []string{"t1", "t2", "t3", "cert"}, []string{"stats", "metrics", "proxy"}
 
 	var connections [5]context.Context // that all callers share; one has no slot

@@ -13,6 +13,7 @@ import (
 
 	"kubeletauth/kubeletapi/apiservertest"
 	"kubeletauth/kubeletapi/internal/fair"
+	"kubeletauth/kubeletapi/internal/tlsconfig"
 )
 
 // What became known while a chain waited for its turn counts: the roots of then, and
@@ -47,7 +48,7 @@ func TestTurnOfAChain(t *testing.T) {
 			defer auth.Close()
 			ids := auth.identities
 			var roots atomic.Pointer[x509.CertPool]
-			ids.roots = func(time.Time) *x509.CertPool { return roots.Load() }
+			ids.roots = func(time.Time) tlsconfig.Bundle { return tlsconfig.NewBundle(roots.Load()) }
 			pair, err := tt.by.Issue(apiservertest.Certificate{CommonName: "ann"})
 			if err != nil {
 				t.Fatal(err)

@@ -7,21 +7,30 @@ import (
 	"errors"
 	"strings"
 	"time"
+	"weak"
 )
 
 const beginCertificate = "-----BEGIN CERTIFICATE-----"
 
-// Bundle is a bundle of authorities, and when the first of them expires.
+// Bundle is a bundle of authorities, and when the first of them expires. Whoever
+// only has to know whether Roots are still the same keeps Name, which keeps nothing
+// else.
 type Bundle struct {
 	Roots   *x509.CertPool
+	Name    weak.Pointer[x509.CertPool]
 	Expires time.Time
+}
+
+// NewBundle names roots.
+func NewBundle(roots *x509.CertPool) Bundle {
+	return Bundle{Roots: roots, Name: weak.Make(roots)}
 }
 
 // ParseBundle is ParseCertsPEM of k8s.io/client-go util/cert: blocks of another
 // type, or with headers, do not count. A bundle that ends within a certificate is
 // refused, for it is still being written; one that ends between two is taken.
 func ParseBundle(content []byte) (Bundle, error) {
-	ca, found := Bundle{Roots: x509.NewCertPool()}, false
+	ca, found := NewBundle(x509.NewCertPool()), false
 	for {
 		var block *pem.Block
 		if block, content = pem.Decode(content); block == nil {
