@@ -59,7 +59,9 @@ type Server struct {
 func Start(c Config) (*Server, error) {
 	s, err := New(c)
 	if err == nil {
-		err = s.Restart()
+		if err = s.Restart(); err != nil {
+			s.Close()
+		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("starting stand-in API server: %w", err)

@@ -13,8 +13,8 @@ import (
 const beginCertificate = "-----BEGIN CERTIFICATE-----"
 
 // Bundle is a bundle of authorities, and when the first of them expires. Whoever
-// only has to know whether Roots are still the same keeps Name, which keeps nothing
-// else.
+// only has to know whether Roots are still the same keeps Name, which does not keep
+// them, and is no other Roots' name even when they are gone.
 type Bundle struct {
 	Roots   *x509.CertPool
 	Name    weak.Pointer[x509.CertPool]
