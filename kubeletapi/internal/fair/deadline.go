@@ -2,93 +2,105 @@ package fair
 
 import (
 	"errors"
+	"math"
 	"net"
-	"os"
 	"sync"
 	"time"
 )
 
-// firstWait is how long a deadline that moves on is waited for at first: most are
-// moved again before, and an idle connection is looked at once more than needed.
-const firstWait = 10 * time.Second
+// firstLook is when a deadline is looked after at first: most are moved on before.
+const firstLook = 10 * time.Second
 
 // lazyConn is a connection on which a deadline costs next to nothing to move on,
-// as a server does several times for each request: the connection's own stays
-// where it is, and whoever runs into it waits for the one that counts.
+// as a server does several times for each request. The connection itself gets
+// only one that has passed; a timer looks after the others, which runs on from one
+// to the next.
 type lazyConn struct {
 	net.Conn
 	read, write deadline
 }
 
-// deadline is that of one direction. The connection's own never comes after it.
+// deadline is that of one direction.
 type deadline struct {
+	set func(time.Time) error // the connection's
+
 	mu     sync.Mutex
 	want   time.Time // zero is none
-	own    time.Time // the connection's
-	passed bool      // own had passed when it was set
+	passed bool      // set was told
+	look   time.Time // when the timer does, not after want; zero is never
+	timer  *time.Timer
+	closed bool
 }
 
-func (c *lazyConn) SetReadDeadline(t time.Time) error {
-	return c.read.move(t, c.Conn.SetReadDeadline)
+func newLazyConn(conn net.Conn) *lazyConn {
+	return &lazyConn{conn, deadline{set: conn.SetReadDeadline}, deadline{set: conn.SetWriteDeadline}}
 }
 
-func (c *lazyConn) SetWriteDeadline(t time.Time) error {
-	return c.write.move(t, c.Conn.SetWriteDeadline)
-}
+func (c *lazyConn) SetReadDeadline(t time.Time) error { return c.read.move(t) }
+
+func (c *lazyConn) SetWriteDeadline(t time.Time) error { return c.write.move(t) }
 
 func (c *lazyConn) SetDeadline(t time.Time) error {
 	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
 }
 
-func (d *deadline) move(t time.Time, set func(time.Time) error) error {
+// Close ends the timers, which would keep the connection in memory.
+func (c *lazyConn) Close() error {
+	c.read.close()
+	c.write.close()
+	return c.Conn.Close()
+}
+
+func (d *deadline) move(t time.Time) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.want = t
-	switch {
-	case t.IsZero(): // whatever is set comes before
-		return nil
-	case !d.own.IsZero() && !d.passed && !t.Before(d.own):
+	if d.passed {
+		d.passed = false
+		if err := d.set(time.Time{}); err != nil {
+			return err
+		}
+	}
+	if t.IsZero() || !d.look.IsZero() && !t.Before(d.look) {
 		return nil
 	}
-	left := time.Until(t)
-	if d.passed = left <= 0; left > firstWait {
-		t = t.Add(firstWait - left)
-	}
-	d.own = t
-	return set(t)
+	return d.wait(firstLook)
 }
 
-// again reports whether a wait that ended with err may go on, as the deadline that
-// counts has not passed.
-func (d *deadline) again(err error, set func(time.Time) error) bool {
-	if !errors.Is(err, os.ErrDeadlineExceeded) {
-		return false
+// wait has the deadline looked after when it passes, or after some time if that is
+// less.
+func (d *deadline) wait(most time.Duration) error {
+	left := time.Until(d.want)
+	if left <= 0 {
+		d.passed = true
+		return d.set(d.want)
 	}
+	first := min(left, most)
+	d.look = d.want.Add(first - left)
+	switch {
+	case d.closed:
+	case d.timer == nil:
+		d.timer = time.AfterFunc(first, d.fire)
+	default:
+		d.timer.Reset(first)
+	}
+	return nil
+}
+
+func (d *deadline) fire() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if !d.want.IsZero() && time.Until(d.want) <= 0 {
-		return false
-	}
-	d.own, d.passed = d.want, false
-	return set(d.want) == nil
-}
-
-// Read reads until the deadline that was set last.
-func (c *lazyConn) Read(p []byte) (n int, err error) {
-	for {
-		n, err = c.Conn.Read(p)
-		if err == nil || n > 0 || !c.read.again(err, c.Conn.SetReadDeadline) {
-			return n, err
-		}
+	d.look = time.Time{}
+	if !d.want.IsZero() && !d.passed {
+		d.wait(math.MaxInt64)
 	}
 }
 
-// Write writes until the deadline that was set last.
-func (c *lazyConn) Write(p []byte) (n int, err error) {
-	for {
-		m, err := c.Conn.Write(p[n:])
-		if n += m; err == nil || !c.write.again(err, c.Conn.SetWriteDeadline) {
-			return n, err
-		}
+func (d *deadline) close() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.closed = true
+	if d.timer != nil {
+		d.timer.Stop()
 	}
 }

@@ -38,6 +38,7 @@ func TestDeadlines(t *testing.T) {
 		{"to and fro", []time.Duration{time.Minute, 5 * time.Second, 2 * time.Minute, 30 * time.Second}, 30 * time.Second},
 		{"taken away", []time.Duration{5 * time.Second, 0}, never},
 		{"taken away and set", []time.Duration{5 * time.Second, 0, 7 * time.Second}, 7 * time.Second},
+		{"taken away and set when that has passed", []time.Duration{2 * time.Second, 0, 0, 7 * time.Second}, 7 * time.Second},
 		{"passed", []time.Duration{-time.Hour}, 0},
 		{"passed while it is waited for", []time.Duration{time.Minute, -time.Hour}, time.Second},
 	} {
@@ -46,7 +47,7 @@ func TestDeadlines(t *testing.T) {
 				client, server := net.Pipe()
 				defer client.Close()
 				defer server.Close()
-				c, start := &lazyConn{Conn: server}, time.Now()
+				c, start := newLazyConn(server), time.Now()
 				move := func(d time.Duration) {
 					at := start.Add(d)
 					if d == 0 {
@@ -87,7 +88,7 @@ func TestDeadlinesAreLazy(t *testing.T) {
 		client, server := net.Pipe()
 		defer client.Close()
 		own := &pipe{Conn: server}
-		c := &lazyConn{Conn: own}
+		c := newLazyConn(own)
 		after := func(d time.Duration) { c.SetReadDeadline(time.Now().Add(d)) }
 		for range 100 {
 			after(90 * time.Second)
@@ -113,29 +114,19 @@ func TestDeadlinesAreLazy(t *testing.T) {
 	})
 }
 
-// A write that was cut short by the connection's own deadline goes on where it was.
-func TestWriteGoesOn(t *testing.T) {
+// Nothing looks after a connection that is closed.
+func TestDeadlinesEndWithTheConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client, server := net.Pipe()
-		defer server.Close()
-		c := &lazyConn{Conn: server}
-		c.SetWriteDeadline(time.Now().Add(time.Hour))
-		got := make(chan string)
-		go func() {
-			all := ""
-			for b := make([]byte, 2); len(all) < 6; time.Sleep(8 * time.Second) {
-				n, err := client.Read(b)
-				if all += string(b[:n]); err != nil {
-					break
-				}
-			}
-			got <- all
-		}()
-		if n, err := c.Write([]byte("abcdef")); n != 6 || err != nil {
-			t.Errorf("got %d, %v", n, err)
-		}
-		if all := <-got; all != "abcdef" {
-			t.Errorf("got %q", all)
+		defer client.Close()
+		own := &pipe{Conn: server}
+		c := newLazyConn(own)
+		c.SetReadDeadline(time.Now().Add(time.Minute))
+		c.Close()
+		c.SetReadDeadline(time.Now().Add(5 * time.Second))
+		time.Sleep(time.Hour)
+		if own.set != 0 {
+			t.Errorf("set %d times", own.set)
 		}
 	})
 }

@@ -53,7 +53,7 @@ func (l *Listener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		c := &Connection{Conn: &lazyConn{Conn: conn}, from: l, host: Host(conn.RemoteAddr().String())}
+		c := &Connection{Conn: newLazyConn(conn), from: l, host: Host(conn.RemoteAddr().String())}
 		l.add(c)
 		if l.Max > 0 {
 			l.evict(l.oldest(l.Max, c))
