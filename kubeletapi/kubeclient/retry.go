@@ -20,7 +20,7 @@ const (
 	maxRetryAfters = 10
 	maxFailures    = 20
 	failurePause   = time.Second / 4
-	maxRemembered  = 256 // failures
+	maxRemembered  = 4096 // failures, of different questions
 )
 
 // trouble is how many tries have failed since one succeeded. Where that is many,

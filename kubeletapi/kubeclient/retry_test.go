@@ -224,6 +224,7 @@ func TestTroubleSpacesTries(t *testing.T) {
 		{"a try takes a while", maxFailures, 1, ms, 20 * ms, 40},
 		{"one question, now and then", maxFailures, 1, 300 * ms, 0, all},
 		{"ten questions", maxFailures, 10, ms, 0, 410},
+		{"many questions", maxFailures, 500, ms / 3, 0, 20_500},
 		{"more questions than are remembered", maxFailures, maxRemembered + 1, ms, 0, all},
 		{"not in trouble yet", 0, 1, 5 * time.Second, 0, all},
 	} {
