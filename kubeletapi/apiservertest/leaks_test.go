@@ -1,9 +1,11 @@
 package apiservertest_test
 
 import (
+	"bytes"
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -47,5 +49,31 @@ func TestLeaksFail(t *testing.T) {
 				t.Errorf("exit code %d, want %d; printed %s", code, want, printed)
 			}
 		})
+	}
+}
+
+// No package has tests that leaks do not fail.
+func TestLeaksFailEverywhere(t *testing.T) {
+	checked := map[string]bool{} // folders
+	for _, pattern := range []string{"*", "*/*", "*/*/*"} {
+		files, _ := filepath.Glob(filepath.Join("..", "..", filepath.FromSlash(pattern), "*_test.go"))
+		for _, file := range files {
+			folder := filepath.Dir(file)
+			content, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !strings.Contains(folder, "testdata") { // those are modules of their own
+				checked[folder] = checked[folder] || bytes.Contains(content, []byte("apiservertest.Run(m"))
+			}
+		}
+	}
+	for folder, checks := range checked {
+		if !checks {
+			t.Errorf("the tests of %s have no TestMain that calls apiservertest.Run", folder)
+		}
+	}
+	if len(checked) < 24 {
+		t.Errorf("only %d folders have tests", len(checked))
 	}
 }
