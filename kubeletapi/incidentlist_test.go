@@ -16,7 +16,7 @@ import (
 // incidents are all that are known, each of which testdata/incidents.md must
 // name once.
 const incidents = `
-path confusion, Connection: X-Remote-User, X_Remote_User, Upgrade: h2c,
+path confusion, Connection: X-Remote-User, golang/go#50580, X_Remote_User, Upgrade: h2c,
 
 CVE-2025-68121, GO-2026-4337, golang/go#77217, GHSA-gv8r-9rw9-9697, CVE-2026-39825, GO-2026-4976, GO-2026-6089,
 CVE-2026-32283, GO-2026-4870, GO-2026-6090, CVE-2023-44487, CVE-2023-39325, GO-2023-2102, kubernetes/kubernetes#121120,
