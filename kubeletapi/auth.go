@@ -165,6 +165,9 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (a *Auth) pass(w http.ResponseWriter, r *http.Request) (*authn.UserInfo, *RefusedError) {
 	clean, err := cleanpath.Redirect(r)
 	if clean != "" {
+		if r.ProtoMajor == 2 { // who asks is not known yet: as in refuse
+			w.Header().Set("Connection", "close")
+		}
 		http.Redirect(w, r, clean, http.StatusTemporaryRedirect)
 		return nil, nil
 	}

@@ -40,14 +40,16 @@ func TestConnectionsAreBounded(t *testing.T) {
 // Whoever shows no credential gets one answer of an HTTP/2 connection.
 func TestStrangersConnectionIsClosed(t *testing.T) {
 	for _, test := range []struct {
-		name, authorization string
-		anonymous           bool
-		code, connections   int
+		name, path, authorization string
+		anonymous                 bool
+		code, connections         int
 	}{
-		{"no credential", "", false, 401, 3},
-		{"a bad token", "Bearer bad", false, 401, 3},
-		{"anonymous, who may not", "", true, 403, 3},
-		{"a good token", "Bearer " + goodToken, false, 200, 1},
+		{"no credential", "/metrics", "", false, 401, 3},
+		{"a bad token", "/metrics", "Bearer bad", false, 401, 3},
+		{"anonymous, who may not", "/metrics", "", true, 403, 3},
+		{"a redirect, which comes before the credential", "//metrics", "", false, 307, 3},
+		{"a path that is refused before it", "/a%2fb", "", false, 400, 3},
+		{"a good token", "/metrics", "Bearer " + goodToken, false, 200, 1},
 	} {
 		w := newWorld(t)
 		w.cfg.AnonymousAuth = test.anonymous
@@ -56,7 +58,7 @@ func TestStrangersConnectionIsClosed(t *testing.T) {
 		client := w.client("HTTP/2.0", nil)
 		connections := countConnections(client)
 		for range 3 {
-			w.want(test.code, client, "/metrics", test.authorization)
+			w.want(test.code, client, test.path, test.authorization)
 		}
 		if *connections != test.connections {
 			t.Errorf("%s: %d connections for 3 requests, not %d", test.name, *connections, test.connections)
