@@ -2,10 +2,20 @@ package kubeletapi_test
 
 import (
 	"bytes"
+	"context"
+	"crypto/fips140"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptrace"
+	"net/url"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 
 	"kubeletauth/kubeletapi"
 )
@@ -36,6 +46,87 @@ func TestConnectionsAreBounded(t *testing.T) {
 		t.Errorf("of 102 connections, 82 had to go:\n%s", &metrics)
 	}
 }
+
+// A server that is told nothing of it takes 10,000 connections, and 4,096 requests
+// of strangers at once.
+func TestDefaultBounds(t *testing.T) {
+	if fips140.Enabled() {
+		t.Skip("FIPS 140 cryptography makes no keys where time stands still")
+	}
+	w := newWorld(t)
+	synctest.Test(t, func(t *testing.T) {
+		cfg := kubeletapi.Config{AnonymousAuth: true, AuthorizationMode: kubeletapi.ModeAlwaysAllow, HostnameOverride: "n1",
+			TLSCertFile: w.cfg.TLSCertFile, TLSPrivateKeyFile: w.cfg.TLSPrivateKeyFile, Logger: slog.New(slog.DiscardHandler)}
+		auth, err := kubeletapi.New(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer auth.Close()
+		want := func(evicted int, when string) {
+			t.Helper()
+			synctest.Wait()
+			var metrics bytes.Buffer
+			if auth.WriteMetrics(&metrics); !strings.Contains(metrics.String(), fmt.Sprintf("kubeletauth_evicted_connections_total %d\n", evicted)) {
+				_, got, _ := strings.Cut(metrics.String(), "evicted_connections_total counter\n")
+				t.Errorf("%s: not %d evicted connections but %.60s", when, evicted, got)
+			}
+		}
+		network, release, served := listenOnPipes(), make(chan struct{}), make(chan error)
+		var held atomic.Int64
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() {
+			served <- (&kubeletapi.Server{Config: cfg, Auth: auth, Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+				held.Add(1)
+				<-release
+			})}).Serve(ctx, network)
+		}()
+
+		var requests sync.WaitGroup
+		strangers := &http.Transport{DialContext: network.dial, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, ForceAttemptHTTP2: true}
+		ask := func() {
+			requests.Go(func() {
+				if response, err := strangers.RoundTrip(&http.Request{Method: "POST", URL: nowhere, Header: http.Header{}}); err == nil {
+					response.Body.Close()
+				}
+			})
+			synctest.Wait()
+		}
+		for range 4096 {
+			ask()
+		}
+		if want(0, "4,096 requests"); held.Load() != 4096 {
+			t.Errorf("%d requests are under way", held.Load())
+		}
+		ask()
+		want(1, "one more")
+		close(release)
+		requests.Wait()
+		strangers.CloseIdleConnections()
+		synctest.Wait()
+
+		var open []io.Closer
+		for range 10_001 {
+			if len(open) == 10_000 {
+				want(1, "10,000 connections")
+			}
+			conn, err := network.dial(ctx, "", "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			open = append(open, conn)
+		}
+		want(2, "one more")
+		for _, conn := range open {
+			conn.Close()
+		}
+		cancel()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+var nowhere = &url.URL{Scheme: "https", Host: "n1", Path: "/"}
 
 // Whoever shows no credential gets one answer of an HTTP/2 connection.
 func TestStrangersConnectionIsClosed(t *testing.T) {
