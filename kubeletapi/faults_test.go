@@ -427,7 +427,9 @@ func (c *faultCell) checkRecovery() {
 	if code != 200 {
 		c.Errorf("after the return %d %q; %s", code, body, c.written.String())
 	}
-	c.recovery = time.Since(start)
+	if c.recovery = time.Since(start); c.recovery > reviewTimeout/2 { // a second, and what a busy machine adds
+		c.Errorf("recovered after %v", c.recovery)
+	}
 }
 
 // lockedBuffer is a log that is written and read concurrently.
