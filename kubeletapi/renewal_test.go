@@ -149,3 +149,24 @@ func TestRefusedRenewal(t *testing.T) {
 		})
 	}
 }
+
+// Answers that began together are not all renewed together: each moment between
+// eight and nine tenths of their time is as likely as another.
+func TestRenewalsAreSpread(t *testing.T) {
+	const ttl, span = 100 * time.Second, 10 * time.Second
+	var parts [10]int
+	for range 1000 {
+		var a term
+		a.begin(time.Now(), ttl)
+		if early := time.Duration(a.early.Load()); early < span || early > 2*span {
+			t.Fatalf("renewed %v before the end", early)
+		} else {
+			parts[(early-span)*10/(span+1)]++
+		}
+	}
+	for i, n := range parts {
+		if n < 50 || n > 150 { // five standard deviations
+			t.Errorf("%d of 1000 in part %d of 10", n, i)
+		}
+	}
+}
