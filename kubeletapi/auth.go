@@ -265,11 +265,11 @@ func (a *Auth) review(r *http.Request, id *identity, p place) (*decision, error)
 		return a.ask(r.Context(), a.attributes(id.user, p, r.URL.Path))
 	}
 	attributes := a.attributes(id.user, p, "") // what is remembered must not depend on the path
-	ask := func(ctx context.Context) (*decision, error) { return a.ask(ctx, attributes) }
+	ask, from := func(ctx context.Context) (*decision, error) { return a.ask(ctx, attributes) }, ""
 	if a.identities.isAnonymous(id) {
-		ask = a.inTurn(r, id, id.decisions.get(p), attributes)
+		ask, from = a.inTurn(r, id, id.decisions.get(p), attributes)
 	}
-	return a.memory.decide(r.Context(), asked{about: id.decisions, place: p}, ask)
+	return a.memory.decide(r.Context(), asked{about: id.decisions, place: p}, from, ask)
 }
 
 // authorizeOwn asks for the attributes of RequestAttributes.
@@ -292,25 +292,27 @@ func (a *Auth) authorizeOwn(r *http.Request, id *identity, h time.Time) *Refused
 func (a *Auth) decideOwn(r *http.Request, id *identity, attributes *authz.Attributes, h time.Time) (*decision, error) {
 	q, ok := askedOwn(id.decisions, attributes)
 	if a.memory == nil || !ok {
-		return a.inTurn(r, id, nil, *attributes)(r.Context())
+		ask, _ := a.inTurn(r, id, nil, *attributes)
+		return ask(r.Context())
 	}
 	before := a.memory.known(&q, h)
 	if before != nil && before.fresh(h) {
 		a.metrics.decisionsKnown.Inc()
 		return before, nil
 	}
-	return a.memory.decide(r.Context(), q, a.inTurn(r, id, before, *attributes))
+	ask, from := a.inTurn(r, id, before, *attributes)
+	return a.memory.decide(r.Context(), q, from, ask)
 }
 
 // inTurn returns a function that asks when it is the turn of whoever sent r, or
-// at once if that was allowed before.
-func (a *Auth) inTurn(r *http.Request, id *identity, before *decision, attributes authz.Attributes) func(context.Context) (*decision, error) {
+// at once if that was allowed before; and where from, if that is a stranger.
+func (a *Auth) inTurn(r *http.Request, id *identity, before *decision, attributes authz.Attributes) (ask func(context.Context) (*decision, error), from string) {
 	gate, source := a.insiders, fair.Source{Host: clip(id.user.Username)}
 	switch {
 	case before != nil && before.allowed && !before.ended():
 		gate = nil
 	case a.identities.isAnonymous(id):
-		gate, source = a.strangers, a.identities.source(r)
+		gate, source, from = a.strangers, a.identities.source(r), fair.Host(r.RemoteAddr)
 	}
 	return func(ctx context.Context) (d *decision, err error) {
 		busy := gate.Do(ctx, source, func() fair.Outcome {
@@ -318,7 +320,7 @@ func (a *Auth) inTurn(r *http.Request, id *identity, before *decision, attribute
 			return outcome(d != nil && d.allowed, err)
 		})
 		return d, cmp.Or(busy, err)
-	}
+	}, from
 }
 
 func (a *Auth) ask(ctx context.Context, attributes authz.Attributes) (*decision, error) {

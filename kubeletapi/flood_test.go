@@ -275,3 +275,28 @@ func TestKnownTokenPassesTheGate(t *testing.T) {
 		f.auth.Close()
 	})
 }
+
+// A stranger who asks what everyone may ask, and waits for a turn in vain, has nobody
+// from elsewhere wait with it.
+func TestNobodyWaitsForTheTurnOfAStranger(t *testing.T) {
+	for name, attributes := range map[string]string{"the table": "", "its own": AttributesNonResource} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFlooded(t, Config{AnonymousAuth: true, RequestAttributes: attributes})
+				ctx, stop := context.WithTimeout(t.Context(), 5*time.Second)
+				defer stop()
+				f.flood(ctx, 600, true, loopback, garbage)
+				time.Sleep(2 * time.Second)
+				f.flood(ctx, 40, false, loopback, func(int64) (token, path string) { return "", "/good" })
+				time.Sleep(time.Second)
+				start := time.Now()
+				if w := f.ask(withSlot(t.Context(), nil), "192.0.2.7:2000", "", "/good"); w.Code != 200 || time.Since(start) > 50*time.Millisecond {
+					t.Errorf("%d after %v", w.Code, time.Since(start))
+				}
+				<-ctx.Done()
+				time.Sleep(20 * time.Second)
+				f.auth.Close()
+			})
+		})
+	}
+}

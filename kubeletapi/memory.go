@@ -86,6 +86,7 @@ type asked struct {
 	place
 	own        bool
 	attributes [8]string // all but the user and the selectors
+	from       string    // of a flight: the host of the strangers who wait for their turn, so that no other's have to
 }
 
 type answer struct {
@@ -112,12 +113,13 @@ func (m *memory) key(q *asked) (key ttlcache.Key) {
 
 // decide returns what is remembered, or else asks. An answer that allows is
 // renewed before it is too old; who is refused may wait.
-func (m *memory) decide(ctx context.Context, q asked, ask func(context.Context) (*decision, error)) (*decision, error) {
-	now := time.Now()
+func (m *memory) decide(ctx context.Context, q asked, from string, ask func(context.Context) (*decision, error)) (*decision, error) {
+	now, flight := time.Now(), q
+	flight.from = from
 	d := m.known(&q, now)
 	if d == nil || !d.inForce(now) {
 		traceOf(ctx).accessReviewed = true
-		return m.reviews.Do(ctx, q, func(ctx context.Context) (*decision, error) {
+		return m.reviews.Do(ctx, flight, func(ctx context.Context) (*decision, error) {
 			now := time.Now()
 			if d := m.known(&q, now); d != nil && d.inForce(now) {
 				return d, nil
