@@ -78,8 +78,13 @@ func (r *Record) add(strikes float64, now time.Time) {
 	}
 }
 
+// epoch is where ranks are counted from, by the monotonic clock: whoever had
+// strikes before the node's clock is set back is not the last until it has caught up.
+// It is long ago, in a test with a clock of its own too, as a rank is more than 0.
+var epoch = time.Now().Add(-100 * 365 * 24 * time.Hour)
+
 func rank(strikes float64, now time.Time) float64 {
-	return float64(now.UnixMilli())/float64(halfLife.Milliseconds()) + math.Log2(strikes)
+	return now.Sub(epoch).Seconds()/halfLife.Seconds() + math.Log2(strikes)
 }
 
 func (r *Record) left(now time.Time) float64 {

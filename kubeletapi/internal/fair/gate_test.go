@@ -8,6 +8,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unsafe"
 )
 
 // A flood of those who are no good, in a line that is full all the time, from
@@ -289,6 +290,25 @@ func TestGateDo(t *testing.T) {
 		asked := false
 		if err := gate.Do(t.Context(), Source{}, func() Outcome { asked = true; return Good }); err != nil || !asked {
 			t.Errorf("asked: %t, %v", asked, err)
+		}
+	}
+}
+
+// A host with a strike, and one with many, are told apart whatever is done to the
+// node's clock.
+func TestRankWhenTheClockIsSet(t *testing.T) {
+	start := time.Now()
+	for name, by := range map[string]time.Duration{"not": 0, "back": -time.Hour, "on": time.Hour} {
+		var clean, one, many Record
+		one.add(1, start)
+		many.add(maxStrikes*4, start)
+		now := start.Add(halfLife)
+		(*[3]uint64)(unsafe.Pointer(&now))[0] += uint64(by/time.Second) << 30 // the wall clock's seconds
+		if now.Sub(start) != halfLife {
+			t.Fatal("a time.Time has changed")
+		}
+		if bad := rank(maxStrikes, now); clean.rank >= one.rank || one.rank >= bad || many.rank < bad {
+			t.Errorf("set %s: of the ranks %v, %v and %v, the last has to be at least %v", name, clean.rank, one.rank, many.rank, bad)
 		}
 	}
 }
