@@ -120,8 +120,7 @@ func (m *memory) decide(ctx context.Context, q asked, from string, ask func(cont
 	if d == nil || !d.inForce(now) {
 		traceOf(ctx).accessReviewed = true
 		return m.reviews.Do(ctx, flight, func(ctx context.Context) (*decision, error) {
-			now := time.Now()
-			if d := m.known(&q, now); d != nil && d.inForce(now) {
+			if d := m.known(&q, now); d != nil && d.inForce(time.Now()) {
 				return d, nil
 			}
 			return m.review(ctx, &q, ask)

@@ -98,6 +98,21 @@ func (l *Listener) oldest(limit int, newest *Connection) *Connection {
 	return l.vouched.oldest(newest)
 }
 
+// CloseGuests closes the connections that nobody has vouched for.
+func (l *Listener) CloseGuests() {
+	var all []*Connection
+	l.mu.Lock()
+	for _, of := range l.guests {
+		for e := of.Front(); e != nil; e = e.Next() {
+			all = append(all, e.Value.(*Connection))
+		}
+	}
+	l.mu.Unlock()
+	for _, c := range all {
+		c.Close()
+	}
+}
+
 // Vouch says that somebody good is at the other end: from now on the connection
 // gives way to no stranger's, and its requests are not counted. It is safe to call
 // on nil.

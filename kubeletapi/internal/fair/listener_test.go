@@ -223,3 +223,26 @@ func TestLogHandler(t *testing.T) {
 		t.Errorf("the next line does not say how many there were:\n%s", &out)
 	}
 }
+
+// Of those who are known, none is closed with the others.
+func TestListenerClosesGuests(t *testing.T) {
+	var l Listener
+	var all []*Connection
+	for i := range 9 {
+		client, server := net.Pipe()
+		defer client.Close()
+		c := &Connection{Conn: server, from: &l, host: string(rune('a' + i%2))}
+		defer c.Close()
+		l.add(c)
+		if i%3 == 0 {
+			c.Vouch()
+		}
+		all = append(all, c)
+	}
+	l.CloseGuests()
+	for i, c := range all {
+		if err := c.SetDeadline(time.Time{}); (err == nil) != (i%3 == 0) {
+			t.Errorf("number %d: %v", i, err)
+		}
+	}
+}
