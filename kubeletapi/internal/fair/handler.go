@@ -57,7 +57,7 @@ func (h *Handler) serveGuest(w http.ResponseWriter, r *http.Request, c *Connecti
 	h.Next.ServeHTTP(w, r)
 	_, isHTTP1 := w.(http.Hijacker) // as is PRI * HTTP/2.0, of which nobody would be notified
 	//lint:ignore SA1019 the context of r ends before the answer is taken
-	if stream, ok := w.(http.CloseNotifier); ok && !isHTTP1 {
+	if stream, ok := w.(http.CloseNotifier); ok && !isHTTP1 && r.Context().Err() == nil { // else it is closed, and Next may have been told
 		taken := stream.CloseNotify()
 		end = func() { go func() { <-taken; c.End() }() }
 	}

@@ -116,3 +116,30 @@ func TestResetStreamLeavesNoTimer(t *testing.T) {
 	}
 	t.Errorf("%d of %d streams are kept", kept, streams)
 }
+
+// A handler that was told of the end of its stream itself leaves no request under way.
+func TestNotifiedHandlerLeavesNoRequest(t *testing.T) {
+	l := &Listener{}
+	c := &Connection{from: l, host: "a"}
+	l.add(c)
+	served := make(chan struct{})
+	h := &Handler{ConnectionOf: func(context.Context) *Connection { return c }, Next: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		<-w.(http.CloseNotifier).CloseNotify() //lint:ignore SA1019 as older handlers do
+	})}
+	conn := openHTTP2(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h.ServeHTTP(w, r)
+		close(served)
+	}), "")
+	conn.Write(frame(3, 0, 1, "\x00\x00\x00\x08"))
+	<-served
+	for range 100 {
+		l.mu.Lock()
+		n := l.requests
+		l.mu.Unlock()
+		if n == 0 {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Error("it is under way for ever")
+}
