@@ -116,10 +116,7 @@ func (s *Server) httpServer() (*http.Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	auth := s.Auth
-	if auth == nil {
-		auth = &Auth{}
-	}
+	auth := cmp.Or(s.Auth, &Auth{})
 	name, err := s.Config.nodeName()
 	if err != nil {
 		return nil, err
