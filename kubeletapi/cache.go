@@ -5,12 +5,10 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/x509"
-	"encoding/binary"
 	"errors"
 	"log/slog"
 	"net/http"
 	"slices"
-	"strings"
 	"time"
 	"weak"
 
@@ -135,7 +133,7 @@ func (c *identities) certificate(r *http.Request, h time.Time) (*identity, error
 		return id, nil
 	}
 	now := time.Now()
-	id, err := c.chain(r, roots, now)
+	id, err := c.chain(r, last.chainKey(r.TLS.PeerCertificates), roots, now)
 	last.remember(sighting{leaf: leaf, id: id}, now)
 	return id, err
 }
@@ -143,9 +141,8 @@ func (c *identities) certificate(r *http.Request, h time.Time) (*identity, error
 // chain returns the identity of a chain that the slot of its connection does not
 // know. Of those that were never good, a few are verified at a time: one can be made
 // to take a second.
-func (c *identities) chain(r *http.Request, roots tlsconfig.Bundle, now time.Time) (*identity, error) {
+func (c *identities) chain(r *http.Request, key ttlcache.Key, roots tlsconfig.Bundle, now time.Time) (*identity, error) {
 	chain := r.TLS.PeerCertificates
-	key := chainKey(chain)
 	id, err, known := c.knownChain(key, roots, now)
 	if known {
 		c.metrics.certificatesKnown.Inc()
@@ -195,17 +192,6 @@ func (c *identities) verify(key ttlcache.Key, chain []*x509.Certificate) (*ident
 	id.beginFixed(now, left)
 	c.byCertificate.Put(e, now, left)
 	return id, nil
-}
-
-// chainKey names a chain by all its certificates: intermediates decide whether
-// a leaf is accepted.
-func chainKey(chain []*x509.Certificate) ttlcache.Key {
-	key := sha256.Sum256(chain[0].Raw)
-	for _, c := range chain[1:] {
-		next := sha256.Sum256(c.Raw)
-		key = sha256.Sum256(append(key[:], next[:]...))
-	}
-	return key
 }
 
 func (c *identities) header(r *http.Request, h time.Time) (*identity, error) {
@@ -270,7 +256,7 @@ func (c *identities) await(r *http.Request, key ttlcache.Key, token string) (*id
 	defer c.metrics.tokenWaiting.Add(-1)
 	traceOf(r.Context()).tokenReviewed = true
 	source := c.source(r)
-	source.Kind = tokenKind(token)
+	source.Kind = fair.KindOf(token)
 	return c.reviews.Do(r.Context(), key, func(ctx context.Context) (id *identity, err error) {
 		now := time.Now()
 		if id, err, ok := c.remembered(key, now); ok {
@@ -302,18 +288,6 @@ func outcome(good bool, err error) fair.Outcome {
 func tokenKey(token string) ttlcache.Key {
 	var ordinary [2 << 10]byte
 	return sha256.Sum256(append(ordinary[:0], token...))
-}
-
-// tokenKind names what tokens have in common that one key signed, which is the
-// header of a JSON Web Token, as anyone may know; 0 for others. It only counts for
-// whose turn it is.
-func tokenKind(token string) uint64 {
-	header, rest, _ := strings.Cut(token, ".")
-	if strings.Count(rest, ".") != 1 {
-		return 0
-	}
-	sum := sha256.Sum256([]byte(header))
-	return binary.LittleEndian.Uint64(sum[:])
 }
 
 func (c *identities) remembered(key ttlcache.Key, now time.Time) (*identity, error, bool) {

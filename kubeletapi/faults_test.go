@@ -23,6 +23,7 @@ import (
 
 	"kubeletauth/authn"
 	"kubeletauth/kubeletapi/apiservertest"
+	"kubeletauth/kubeletapi/internal/tlsconfig"
 )
 
 // apiFault is a way for the API server to fail, and what has to come of it.
@@ -275,7 +276,7 @@ func (c *faultCell) remembered() bool {
 		_, _, known := c.auth.identities.remembered(tokenKey(janesSecret), now)
 		return known
 	}
-	id, ok := c.auth.identities.byCertificate.Get(chainKey(c.caller.TLS.PeerCertificates), now)
+	id, ok := c.auth.identities.byCertificate.Get(tlsconfig.ChainKey(c.caller.TLS.PeerCertificates), now)
 	q := c.auth.question(c.caller)
 	d := id.decisions.get(place{q.verb, q.subresources[0]})
 	return ok && d != nil && d.inForce(now)

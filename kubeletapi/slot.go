@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"kubeletauth/kubeletapi/internal/fair"
+	"kubeletauth/kubeletapi/internal/tlsconfig"
+	"kubeletauth/kubeletapi/internal/ttlcache"
 )
 
 // slot remembers a credential that was good on one connection, with its
@@ -22,6 +24,7 @@ import (
 type slot struct {
 	owner      atomic.Pointer[identities] // who used it first; for others it is not there
 	last       atomic.Pointer[sighting]
+	chain      atomic.Pointer[namedChain]
 	record     fair.Record      // of credentials that were no good
 	connection *fair.Connection // nil if it is not one of Server's
 }
@@ -32,6 +35,12 @@ type sighting struct {
 	leaf   *x509.Certificate
 	header string // Authorization, with the token in it
 	id     *identity
+}
+
+// namedChain is a chain of certificates, by its leaf, with its key.
+type namedChain struct {
+	leaf *x509.Certificate
+	key  ttlcache.Key
 }
 
 type slotKey struct{}
@@ -87,6 +96,20 @@ func (s *slot) remember(seen sighting, now time.Time) {
 		header := strings.Clone(seen.header) // which may be a part of something longer
 		s.last.Store(&sighting{seen.leaf, header, seen.id})
 	}
+}
+
+// chainKey is that of the connection's chain: one can be a quarter of a megabyte, and
+// refused on each request.
+func (s *slot) chainKey(chain []*x509.Certificate) ttlcache.Key {
+	if s == nil {
+		return tlsconfig.ChainKey(chain)
+	}
+	named := s.chain.Load()
+	if named == nil || named.leaf != chain[0] {
+		named = &namedChain{chain[0], tlsconfig.ChainKey(chain)}
+		s.chain.Store(named)
+	}
+	return named.key
 }
 
 const maxSlotBytes = 20 << 10

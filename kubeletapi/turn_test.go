@@ -101,6 +101,53 @@ func TestTurnOfAChain(t *testing.T) {
 	}
 }
 
+// A chain that a stranger can make as long as a quarter of a megabyte, and send
+// requests with that are all refused, is looked through once for a connection.
+func TestLongChainIsReadOnce(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "ca.crt")
+	if err := os.WriteFile(file, testCA(t).PEM(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	stranger := testCA(t)
+	leaf := func() *x509.Certificate {
+		return stranger.MustIssue(t, apiservertest.Certificate{CommonName: "ann"}).Leaf
+	}
+	first, other := leaf(), leaf()
+	for _, tt := range []struct {
+		name  string
+		slot  bool
+		leafs []*x509.Certificate // of the requests of a connection
+		reads int64
+	}{
+		{"one connection", true, []*x509.Certificate{first, first, first}, 1},
+		{"no connection that is known", false, []*x509.Certificate{first, first, first}, 3},
+		{"another leaf", true, []*x509.Certificate{first, other, other, first}, 3},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			auth, err := New(Config{HostnameOverride: "n1", ClientCAFile: file, AuthorizationMode: ModeAlwaysAllow})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer auth.Close()
+			ctx := t.Context()
+			if tt.slot {
+				ctx = withSlot(ctx, nil)
+			}
+			for i, leaf := range tt.leafs {
+				r := httptest.NewRequestWithContext(ctx, "GET", "/", nil)
+				rest := &x509.Certificate{Raw: []byte{byte(i)}} // whoever reads it takes it for another chain, and verifies that
+				r.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{leaf, rest}}
+				if _, err := auth.Check(r); err == nil {
+					t.Error("accepted")
+				}
+			}
+			if n := auth.metrics.certificateLifetime.Count(); n != tt.reads {
+				t.Errorf("read %d times", n)
+			}
+		})
+	}
+}
+
 func testCA(t *testing.T) *apiservertest.CA {
 	ca, err := apiservertest.NewCA("ca")
 	if err != nil {
