@@ -10,15 +10,14 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"time"
 
 	"kubeletauth/authn"
 	"kubeletauth/authz"
 	"kubeletauth/kubeletapi/internal/cleanpath"
 	"kubeletauth/kubeletapi/internal/fair"
-	"kubeletauth/kubeletapi/internal/horizon"
 	"kubeletauth/kubeletapi/internal/reload"
 	"kubeletauth/kubeletapi/internal/tlsconfig"
+	"kubeletauth/kubeletapi/internal/ttlcache"
 	"kubeletauth/kubeletapi/kubeclient"
 )
 
@@ -66,7 +65,7 @@ type Auth struct {
 	// level error what failed here. Nil is slog.Default().
 	Logger *slog.Logger
 
-	clock      horizon.Clock
+	clock      ttlcache.Clock
 	identities *identities
 	memory     *memory
 	strangers  *fair.Gate // for reviews of what somebody wants who showed no credential
@@ -201,16 +200,16 @@ func (a *Auth) check(r *http.Request) (*authn.UserInfo, credential, *RefusedErro
 	if err != nil || id == nil || id.user == nil || id.user.Username == "" {
 		return nil, 0, &RefusedError{Code: http.StatusUnauthorized, Message: "Unauthorized", Err: err}
 	}
-	switch {
-	case a.Authorizer == authz.AlwaysAllow{}:
+	if _, ok := a.Authorizer.(authz.AlwaysAllow); ok {
 		return id.user, found, nil
-	case a.RequestAttributes != nil:
+	}
+	if a.RequestAttributes != nil {
 		return id.user, found, a.authorizeOwn(r, id, h)
 	}
 	return id.user, found, a.authorize(r, id, h)
 }
 
-func (a *Auth) identify(r *http.Request, h time.Time) (*identity, credential, error) {
+func (a *Auth) identify(r *http.Request, h *ttlcache.Horizon) (*identity, credential, error) {
 	switch {
 	case a.Authenticator != nil:
 	case a.identities != nil:
@@ -229,7 +228,7 @@ func (a *Auth) identify(r *http.Request, h time.Time) (*identity, credential, er
 // authorize asks for one subresource after the other until one is allowed. An
 // error ends the search; a denial does not, however explicit it is
 // (InstallAuthFilter of pkg/kubelet/server/server.go).
-func (a *Auth) authorize(r *http.Request, id *identity, h time.Time) *RefusedError {
+func (a *Auth) authorize(r *http.Request, id *identity, h *ttlcache.Horizon) *RefusedError {
 	q, reason := a.question(r), ""
 	for i, s := range q.subresources[:q.count] {
 		p := place{q.verb, s}
@@ -248,7 +247,7 @@ func (a *Auth) authorize(r *http.Request, id *identity, h time.Time) *RefusedErr
 	return refused(a.appendAttributes(nil, id.user, r), reason, nil)
 }
 
-func (a *Auth) decide(r *http.Request, id *identity, p place, h time.Time) (*decision, error) {
+func (a *Auth) decide(r *http.Request, id *identity, p place, h *ttlcache.Horizon) (*decision, error) {
 	if id.decisions != nil {
 		if d := id.decisions.get(p); d != nil && d.fresh(h) {
 			a.metrics.decisionsKnown.Inc()
@@ -273,7 +272,7 @@ func (a *Auth) review(r *http.Request, id *identity, p place) (*decision, error)
 }
 
 // authorizeOwn asks for the attributes of RequestAttributes.
-func (a *Auth) authorizeOwn(r *http.Request, id *identity, h time.Time) *RefusedError {
+func (a *Auth) authorizeOwn(r *http.Request, id *identity, h *ttlcache.Horizon) *RefusedError {
 	attributes := a.RequestAttributes(r)
 	attributes.User = id.user
 	d, err := a.decideOwn(r, id, &attributes, h)
@@ -289,13 +288,13 @@ func (a *Auth) authorizeOwn(r *http.Request, id *identity, h time.Time) *Refused
 	return refused([]authz.Attributes{attributes}, d.reason(), nil)
 }
 
-func (a *Auth) decideOwn(r *http.Request, id *identity, attributes *authz.Attributes, h time.Time) (*decision, error) {
+func (a *Auth) decideOwn(r *http.Request, id *identity, attributes *authz.Attributes, h *ttlcache.Horizon) (*decision, error) {
 	q, ok := askedOwn(id.decisions, attributes)
 	if a.memory == nil || !ok {
 		ask, _ := a.inTurn(r, id, nil, *attributes)
 		return ask(r.Context())
 	}
-	before := a.memory.known(&q, h)
+	before := a.memory.known(&q, h.Time)
 	if before != nil && before.fresh(h) {
 		a.metrics.decisionsKnown.Inc()
 		return before, nil

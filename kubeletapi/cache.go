@@ -3,7 +3,6 @@ package kubeletapi
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
 	"crypto/x509"
 	"errors"
 	"log/slog"
@@ -14,7 +13,6 @@ import (
 
 	"kubeletauth/authn"
 	"kubeletauth/kubeletapi/internal/fair"
-	"kubeletauth/kubeletapi/internal/horizon"
 	"kubeletauth/kubeletapi/internal/tlsconfig"
 	"kubeletauth/kubeletapi/internal/ttlcache"
 	"kubeletauth/kubeletapi/internal/userinfo"
@@ -44,12 +42,12 @@ type identity struct {
 	decisions *decisions                  // nil where none are kept
 }
 
-func (id *identity) fresh(h time.Time) bool { return id.term.fresh(h) && id.valid(h) }
+func (id *identity) fresh(h *ttlcache.Horizon) bool { return id.term.fresh(h) && id.valid(h.Unix) }
 
-func (id *identity) inForce(now time.Time) bool { return id.term.inForce(now) && id.valid(now) }
+func (id *identity) inForce(now time.Time) bool { return id.term.inForce(now) && id.valid(now.Unix()) }
 
 // valid reports whether the credential itself has not ended.
-func (id *identity) valid(now time.Time) bool { return id.notAfter == 0 || now.Unix() < id.notAfter }
+func (id *identity) valid(now int64) bool { return id.notAfter == 0 || now < id.notAfter }
 
 // identities finds the identity of a request in the order of the kubelet:
 // certificate, token in the header, token in a WebSocket protocol, anonymous.
@@ -57,8 +55,8 @@ func (id *identity) valid(now time.Time) bool { return id.notAfter == 0 || now.U
 // of a certificate until the chain or the roots change, of a token for a TTL
 // and never beyond its exp.
 type identities struct {
-	roots     func(h time.Time) tlsconfig.Bundle // nil: certificates are off
-	tokens    authn.TokenAuthenticator           // nil: tokens are off
+	roots     func(now time.Time) tlsconfig.Bundle // nil: certificates are off
+	tokens    authn.TokenAuthenticator             // nil: tokens are off
 	tokenTTL  time.Duration
 	staleFor  time.Duration // how long an answer is repeated where asking anew fails
 	anonymous *identity     // nil: anonymous requests are off
@@ -68,6 +66,7 @@ type identities struct {
 
 	anonymousPaths []string // those that anonymous is for; none is all
 
+	keys          *ttlcache.Keyer
 	byCertificate *ttlcache.Table[identity]
 	byToken       *ttlcache.Table[identity]
 	refusedChains *ttlcache.Table[refusal] // apart, so that refusals never push out the good
@@ -101,7 +100,7 @@ func (c *identities) isAnonymous(id *identity) bool { return c != nil && id == c
 // identify returns the identity behind r, or nil without an error if nothing
 // has an opinion. As in authn.Union, an error does not stop the search for
 // another credential, and stops the request from being anonymous.
-func (c *identities) identify(r *http.Request, h time.Time) (*identity, credential, error) {
+func (c *identities) identify(r *http.Request, h *ttlcache.Horizon) (*identity, credential, error) {
 	id, certificateErr := c.certificate(r, h)
 	if id != nil {
 		return id, credentialCertificate, nil
@@ -123,17 +122,17 @@ func (c *identities) identify(r *http.Request, h time.Time) (*identity, credenti
 	return c.anonymous, credentialAnonymous, nil
 }
 
-func (c *identities) certificate(r *http.Request, h time.Time) (*identity, error) {
+func (c *identities) certificate(r *http.Request, h *ttlcache.Horizon) (*identity, error) {
 	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 || c.roots == nil {
 		return nil, nil
 	}
-	roots := c.roots(h)
+	roots := c.roots(h.Time.Add(-ttlcache.Ahead))
 	leaf, last := r.TLS.PeerCertificates[0], c.slot(r)
 	if id := last.identity(sighting{leaf: leaf}, h); id != nil && id.roots == roots.Name {
 		return id, nil
 	}
 	now := time.Now()
-	id, err := c.chain(r, last.chainKey(r.TLS.PeerCertificates), roots, now)
+	id, err := c.chain(r, last.chainKey(c.keys, r.TLS.PeerCertificates), roots, now)
 	last.remember(sighting{leaf: leaf, id: id}, now)
 	return id, err
 }
@@ -174,7 +173,7 @@ func (c *identities) knownChain(key ttlcache.Key, roots tlsconfig.Bundle, now ti
 // and with the roots of now.
 func (c *identities) verify(key ttlcache.Key, chain []*x509.Certificate) (*identity, error) {
 	now := time.Now()
-	roots := c.roots(now.Add(horizon.Ahead))
+	roots := c.roots(now)
 	if id, err, known := c.knownChain(key, roots, now); known {
 		return id, err
 	}
@@ -194,7 +193,7 @@ func (c *identities) verify(key ttlcache.Key, chain []*x509.Certificate) (*ident
 	return id, nil
 }
 
-func (c *identities) header(r *http.Request, h time.Time) (*identity, error) {
+func (c *identities) header(r *http.Request, h *ttlcache.Horizon) (*identity, error) {
 	values := r.Header["Authorization"]
 	if c.tokens == nil || len(values) == 0 {
 		return nil, nil
@@ -209,11 +208,11 @@ func (c *identities) header(r *http.Request, h time.Time) (*identity, error) {
 		return nil, nil
 	}
 	id, err := c.token(r, token, h)
-	last.remember(sighting{header: values[0], id: id}, h)
+	last.remember(sighting{header: values[0], id: id}, h.Time)
 	return id, err
 }
 
-func (c *identities) webSocket(r *http.Request, h time.Time) (*identity, error) {
+func (c *identities) webSocket(r *http.Request, h *ttlcache.Horizon) (*identity, error) {
 	if c.tokens == nil {
 		return nil, nil
 	}
@@ -228,9 +227,9 @@ func (c *identities) webSocket(r *http.Request, h time.Time) (*identity, error) 
 	return id, err
 }
 
-func (c *identities) token(r *http.Request, token string, h time.Time) (*identity, error) {
-	key := tokenKey(token)
-	if id, ok := c.byToken.Get(key, h); ok && id.fresh(h) {
+func (c *identities) token(r *http.Request, token string, h *ttlcache.Horizon) (*identity, error) {
+	key := c.keys.Token(token)
+	if id, ok := c.byToken.Get(key, h.Time); ok && id.fresh(h) {
 		c.metrics.tokenHitTime.Observe(0) // to know takes no time
 		return id, nil
 	}
@@ -282,12 +281,6 @@ func outcome(good bool, err error) fair.Outcome {
 		return fair.Bad
 	}
 	return fair.Unknown
-}
-
-// tokenKey allocates nothing for a token of an ordinary length.
-func tokenKey(token string) ttlcache.Key {
-	var ordinary [2 << 10]byte
-	return sha256.Sum256(append(ordinary[:0], token...))
 }
 
 func (c *identities) remembered(key ttlcache.Key, now time.Time) (*identity, error, bool) {
@@ -344,7 +337,7 @@ func (c *identities) review(ctx context.Context, key ttlcache.Key, token string,
 
 // stale repeats what was said about a token, if it may.
 func (c *identities) stale(key ttlcache.Key, before *identity, now time.Time, err error) *ttlcache.Entry[identity] {
-	if before == nil || !before.valid(now) {
+	if before == nil || !before.valid(now.Unix()) {
 		return nil
 	}
 	e := &ttlcache.Entry[identity]{Key: key, Value: identity{user: before.user, notAfter: before.notAfter, decisions: before.decisions}}

@@ -15,7 +15,6 @@ import (
 	"kubeletauth/authn"
 	"kubeletauth/authz"
 	"kubeletauth/kubeletapi/internal/fair"
-	"kubeletauth/kubeletapi/internal/horizon"
 	"kubeletauth/kubeletapi/internal/tlsconfig"
 	"kubeletauth/kubeletapi/internal/ttlcache"
 	"kubeletauth/kubeletapi/kubeclient"
@@ -256,6 +255,7 @@ func (cfg *Config) setIdentities(auth *Auth) error {
 		logger:        auth.Logger,
 		strangers:     auth.strangers,
 		verifications: &fair.Gate{Concurrent: max(runtime.GOMAXPROCS(0)-1, 1), Waiting: maxVerifying, Patience: patience},
+		keys:          ttlcache.NewKeyer(),
 		byCertificate: ttlcache.NewTable[identity](maxIdentities),
 		byToken:       ttlcache.NewTable[identity](maxIdentities),
 		refusedChains: ttlcache.NewTable[refusal](maxRefused),
@@ -275,7 +275,7 @@ func (cfg *Config) setIdentities(auth *Auth) error {
 			return fmt.Errorf("--client-ca-file: %w", err)
 		}
 		auth.clientCA = ca
-		ids.roots = func(h time.Time) tlsconfig.Bundle { return ca.GetAt(h.Add(-horizon.Ahead)) }
+		ids.roots = ca.GetAt
 	}
 	if cfg.AnonymousAuth {
 		user, _, _ := authn.Anonymous{}.AuthenticateRequest(nil)

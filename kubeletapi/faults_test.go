@@ -23,7 +23,6 @@ import (
 
 	"kubeletauth/authn"
 	"kubeletauth/kubeletapi/apiservertest"
-	"kubeletauth/kubeletapi/internal/tlsconfig"
 )
 
 // apiFault is a way for the API server to fail, and what has to come of it.
@@ -273,10 +272,10 @@ func (c *faultCell) refusal() (code int, body string) {
 func (c *faultCell) remembered() bool {
 	now := time.Now()
 	if c.resource == apiservertest.TokenReviews {
-		_, _, known := c.auth.identities.remembered(tokenKey(janesSecret), now)
+		_, _, known := c.auth.identities.remembered(c.auth.identities.keys.Token(janesSecret), now)
 		return known
 	}
-	id, ok := c.auth.identities.byCertificate.Get(tlsconfig.ChainKey(c.caller.TLS.PeerCertificates), now)
+	id, ok := c.auth.identities.byCertificate.Get(c.auth.identities.keys.Chain(c.caller.TLS.PeerCertificates), now)
 	q := c.auth.question(c.caller)
 	d := id.decisions.get(place{q.verb, q.subresources[0]})
 	return ok && d != nil && d.inForce(now)

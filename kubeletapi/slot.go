@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"kubeletauth/kubeletapi/internal/fair"
-	"kubeletauth/kubeletapi/internal/tlsconfig"
 	"kubeletauth/kubeletapi/internal/ttlcache"
 )
 
@@ -70,7 +69,7 @@ func connectionOf(ctx context.Context) *fair.Connection {
 
 // identity returns that of a credential, if it is the one of this connection: of a
 // token, the whole header that it is in.
-func (s *slot) identity(seen sighting, h time.Time) *identity {
+func (s *slot) identity(seen sighting, h *ttlcache.Horizon) *identity {
 	if s == nil {
 		return nil
 	}
@@ -100,13 +99,13 @@ func (s *slot) remember(seen sighting, now time.Time) {
 
 // chainKey is that of the connection's chain: one can be a quarter of a megabyte, and
 // refused on each request.
-func (s *slot) chainKey(chain []*x509.Certificate) ttlcache.Key {
+func (s *slot) chainKey(keys *ttlcache.Keyer, chain []*x509.Certificate) ttlcache.Key {
 	if s == nil {
-		return tlsconfig.ChainKey(chain)
+		return keys.Chain(chain)
 	}
 	named := s.chain.Load()
 	if named == nil || named.leaf != chain[0] {
-		named = &namedChain{chain[0], tlsconfig.ChainKey(chain)}
+		named = &namedChain{chain[0], keys.Chain(chain)}
 		s.chain.Store(named)
 	}
 	return named.key

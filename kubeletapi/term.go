@@ -58,9 +58,9 @@ func (t *term) end() { t.early.Store(takenBack) }
 func (t *term) ended() bool { return t.early.Load() == takenBack }
 
 // fresh reports whether the answer may be used until h without another look.
-func (t *term) fresh(h time.Time) bool {
+func (t *term) fresh(h *ttlcache.Horizon) bool {
 	early := t.early.Load()
-	return early != takenBack && t.expires.Left(h) > time.Duration(early)
+	return early != takenBack && int64(t.expires-h.Instant) > early
 }
 
 // inForce reports whether the answer may be used at now.

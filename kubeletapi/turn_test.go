@@ -58,7 +58,7 @@ func TestTurnOfAChain(t *testing.T) {
 			r.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{pair.Leaf}}
 			if tt.good {
 				roots.Store(ours)
-				if id, err := ids.certificate(r, time.Now()); id == nil {
+				if id, err := ids.certificate(r, auth.clock.Horizon()); id == nil {
 					t.Fatal(err)
 				}
 			}
@@ -76,7 +76,7 @@ func TestTurnOfAChain(t *testing.T) {
 			var mu sync.Mutex
 			found, errs := map[*identity]int{}, map[error]int{}
 			ask := func() {
-				id, err := ids.certificate(r.Clone(r.Context()), time.Now())
+				id, err := ids.certificate(r.Clone(r.Context()), auth.clock.Horizon())
 				mu.Lock()
 				defer mu.Unlock()
 				found[id]++

@@ -2,7 +2,6 @@ package tlsconfig
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
@@ -69,15 +68,4 @@ func ChainEnd(chain [][]byte) (end time.Time) {
 		}
 	}
 	return end
-}
-
-// ChainKey names a chain by all its certificates: intermediates decide whether a
-// leaf is accepted.
-func ChainKey(chain []*x509.Certificate) [sha256.Size]byte {
-	key := sha256.Sum256(chain[0].Raw)
-	for _, c := range chain[1:] {
-		next := sha256.Sum256(c.Raw)
-		key = sha256.Sum256(append(key[:], next[:]...))
-	}
-	return key
 }

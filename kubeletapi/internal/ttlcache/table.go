@@ -9,10 +9,6 @@ import (
 	"time"
 )
 
-// Key names an entry: a SHA-256 sum, so that no secret is kept and no caller
-// can make two questions share a key.
-type Key [32]byte
-
 const ways = 8
 
 // Table remembers a bounded number of values by key, each until it expires.

@@ -1,5 +1,4 @@
-// Package horizon has a clock for those who ask it all the time.
-package horizon
+package ttlcache
 
 import (
 	"sync/atomic"
@@ -11,19 +10,26 @@ const Ahead = time.Second
 
 const tick = Ahead / 10
 
+// Horizon is a moment from now on, up to [Ahead] from it: what lasts until then
+// lasts now.
+type Horizon struct {
+	Time    time.Time
+	Instant Instant
+	Unix    int64 // in seconds
+}
+
 // Clock spares those who only want to know that a moment is not near the time
 // that reading a clock takes, which is as long as all the rest of a decision. A
 // timer keeps it up to date while it is asked, and ends when it is not. It is
 // wrong only if that timer is late by most of a second. It is safe for concurrent
 // use, and its zero value is ready.
 type Clock struct {
-	moment atomic.Pointer[time.Time]
+	moment atomic.Pointer[Horizon]
 	asked  atomic.Bool // since the last tick
 }
 
-// Horizon returns a moment from now on, up to [Ahead] from it: what lasts until then
-// lasts now.
-func (c *Clock) Horizon() time.Time {
+// Horizon returns the horizon of now. It must not be changed.
+func (c *Clock) Horizon() *Horizon {
 	h := c.moment.Load()
 	if h == nil {
 		return c.start()
@@ -31,12 +37,12 @@ func (c *Clock) Horizon() time.Time {
 	if !c.asked.Load() {
 		c.asked.Store(true)
 	}
-	return *h
+	return h
 }
 
-func (c *Clock) start() time.Time {
-	h := time.Now().Add(Ahead)
-	if c.moment.CompareAndSwap(nil, &h) {
+func (c *Clock) start() *Horizon {
+	h := ahead()
+	if c.moment.CompareAndSwap(nil, h) {
 		time.AfterFunc(tick, c.tick)
 	}
 	return h
@@ -47,7 +53,11 @@ func (c *Clock) tick() {
 		c.moment.Store(nil)
 		return
 	}
-	h := time.Now().Add(Ahead)
-	c.moment.Store(&h)
+	c.moment.Store(ahead())
 	time.AfterFunc(tick, c.tick)
+}
+
+func ahead() *Horizon {
+	t := time.Now().Add(Ahead)
+	return &Horizon{t, After(t, 0), t.Unix()}
 }

@@ -1,4 +1,4 @@
-package horizon
+package ttlcache
 
 import (
 	"testing"
@@ -13,7 +13,7 @@ func TestHorizon(t *testing.T) {
 		var c Clock
 		for _, pause := range []time.Duration{0, 1, tick - 1, tick, 3 * tick, time.Hour, tick / 2, Ahead, 0, 0, time.Minute} {
 			time.Sleep(pause)
-			if ahead := time.Until(c.Horizon()); ahead < Ahead-2*tick || ahead > Ahead {
+			if ahead := time.Until(c.Horizon().Time); ahead < Ahead-2*tick || ahead > Ahead {
 				t.Errorf("after %v, the horizon is %v ahead", pause, ahead)
 			}
 		}
