@@ -72,7 +72,7 @@ type Auth struct {
 	insiders   *fair.Gate // for those of attributes that a known user may choose freely
 	metrics    metrics
 	client     *kubeclient.Client // that New made
-	clientCA   *reload.Value[tlsconfig.Bundle]
+	clientCA   *reload.Value[*tlsconfig.Bundle]
 	lastReview probe
 }
 
@@ -294,7 +294,7 @@ func (a *Auth) decideOwn(r *http.Request, id *identity, attributes *authz.Attrib
 		ask, _ := a.inTurn(r, id, nil, *attributes)
 		return ask(r.Context())
 	}
-	before := a.memory.known(&q, h.Time)
+	before := a.memory.known(&q, h.Before)
 	if before != nil && before.fresh(h) {
 		a.metrics.decisionsKnown.Inc()
 		return before, nil

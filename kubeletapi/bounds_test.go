@@ -183,8 +183,8 @@ func TestReplacedAuthoritiesAreNotKept(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer auth.Close()
-	var current tlsconfig.Bundle
-	auth.identities.roots = func(time.Time) tlsconfig.Bundle { return current }
+	var current *tlsconfig.Bundle
+	auth.identities.roots = func(time.Time) *tlsconfig.Bundle { return current }
 	var names []weak.Pointer[x509.CertPool]
 	for range 10 {
 		ca := apiservertest.MustNewCA(t, "ca")

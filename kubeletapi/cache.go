@@ -55,8 +55,8 @@ func (id *identity) valid(now int64) bool { return id.notAfter == 0 || now < id.
 // of a certificate until the chain or the roots change, of a token for a TTL
 // and never beyond its exp.
 type identities struct {
-	roots     func(now time.Time) tlsconfig.Bundle // nil: certificates are off
-	tokens    authn.TokenAuthenticator             // nil: tokens are off
+	roots     func(now time.Time) *tlsconfig.Bundle // nil: certificates are off
+	tokens    authn.TokenAuthenticator              // nil: tokens are off
 	tokenTTL  time.Duration
 	staleFor  time.Duration // how long an answer is repeated where asking anew fails
 	anonymous *identity     // nil: anonymous requests are off
@@ -126,7 +126,7 @@ func (c *identities) certificate(r *http.Request, h *ttlcache.Horizon) (*identit
 	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 || c.roots == nil {
 		return nil, nil
 	}
-	roots := c.roots(h.Time.Add(-ttlcache.Ahead))
+	roots := c.roots(h.Before)
 	leaf, last := r.TLS.PeerCertificates[0], c.slot(r)
 	if id := last.identity(sighting{leaf: leaf}, h); id != nil && id.roots == roots.Name {
 		return id, nil
@@ -140,7 +140,7 @@ func (c *identities) certificate(r *http.Request, h *ttlcache.Horizon) (*identit
 // chain returns the identity of a chain that the slot of its connection does not
 // know. Of those that were never good, a few are verified at a time: one can be made
 // to take a second.
-func (c *identities) chain(r *http.Request, key ttlcache.Key, roots tlsconfig.Bundle, now time.Time) (*identity, error) {
+func (c *identities) chain(r *http.Request, key ttlcache.Key, roots *tlsconfig.Bundle, now time.Time) (*identity, error) {
 	chain := r.TLS.PeerCertificates
 	id, err, known := c.knownChain(key, roots, now)
 	if known {
@@ -159,7 +159,7 @@ func (c *identities) chain(r *http.Request, key ttlcache.Key, roots tlsconfig.Bu
 	return id, cmp.Or(busy, err)
 }
 
-func (c *identities) knownChain(key ttlcache.Key, roots tlsconfig.Bundle, now time.Time) (*identity, error, bool) {
+func (c *identities) knownChain(key ttlcache.Key, roots *tlsconfig.Bundle, now time.Time) (*identity, error, bool) {
 	if id, ok := c.byCertificate.Get(key, now); ok && id.roots == roots.Name && id.inForce(now) {
 		return id, nil, true
 	}
@@ -208,7 +208,7 @@ func (c *identities) header(r *http.Request, h *ttlcache.Horizon) (*identity, er
 		return nil, nil
 	}
 	id, err := c.token(r, token, h)
-	last.remember(sighting{header: values[0], id: id}, h.Time)
+	last.remember(sighting{header: values[0], id: id}, h.Before)
 	return id, err
 }
 
@@ -229,7 +229,7 @@ func (c *identities) webSocket(r *http.Request, h *ttlcache.Horizon) (*identity,
 
 func (c *identities) token(r *http.Request, token string, h *ttlcache.Horizon) (*identity, error) {
 	key := c.keys.Token(token)
-	if id, ok := c.byToken.Get(key, h.Time); ok && id.fresh(h) {
+	if id, ok := c.byToken.Get(key, h.Before); ok && id.fresh(h) {
 		c.metrics.tokenHitTime.Observe(0) // to know takes no time
 		return id, nil
 	}

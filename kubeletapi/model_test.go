@@ -104,7 +104,7 @@ func runModel(t *testing.T, rng *rand.Rand, pools [2]*x509.CertPool, leaf *x509.
 		t.Fatal(err)
 	}
 	inForce := 0
-	auth.identities.roots = func(time.Time) tlsconfig.Bundle { return tlsconfig.NewBundle(pools[inForce]) }
+	auth.identities.roots = func(time.Time) *tlsconfig.Bundle { return tlsconfig.NewBundle(pools[inForce]) }
 	names, paths := []string{"t1", "t2", "t3", "cert"}, []string{"stats", "metrics", "proxy"}
 
 	var connections [5]context.Context // that all callers share; one has no slot

@@ -12,9 +12,9 @@ import (
 
 // newClientCA reads a bundle of certificate authorities and keeps it up to date
 // (DynamicFileCAContent of k8s.io/apiserver pkg/server/dynamiccertificates).
-func newClientCA(path string, report func(error)) (*reload.Value[tlsconfig.Bundle], error) {
+func newClientCA(path string, report func(error)) (*reload.Value[*tlsconfig.Bundle], error) {
 	name := fmt.Sprintf("%q", "client-ca-bundle::"+path)
-	return reload.New(func(read reload.ReadFunc) (ca tlsconfig.Bundle, err error) {
+	return reload.New(func(read reload.ReadFunc) (ca *tlsconfig.Bundle, err error) {
 		content, err := read(path)
 		if err != nil {
 			return ca, err

@@ -49,7 +49,7 @@ func TestTurnOfAChain(t *testing.T) {
 			ids := auth.identities
 			ids.verifications.Concurrent = 1 // or two find out the same at once
 			var roots atomic.Pointer[x509.CertPool]
-			ids.roots = func(time.Time) tlsconfig.Bundle { return tlsconfig.NewBundle(roots.Load()) }
+			ids.roots = func(time.Time) *tlsconfig.Bundle { return tlsconfig.NewBundle(roots.Load()) }
 			pair, err := tt.by.Issue(apiservertest.Certificate{CommonName: "ann"})
 			if err != nil {
 				t.Fatal(err)

@@ -22,14 +22,14 @@ type Bundle struct {
 }
 
 // NewBundle names roots.
-func NewBundle(roots *x509.CertPool) Bundle {
-	return Bundle{Roots: roots, Name: weak.Make(roots)}
+func NewBundle(roots *x509.CertPool) *Bundle {
+	return &Bundle{Roots: roots, Name: weak.Make(roots)}
 }
 
 // ParseBundle is ParseCertsPEM of k8s.io/client-go util/cert: blocks of another
 // type, or with headers, do not count. A bundle that ends within a certificate is
 // refused, for it is still being written; one that ends between two is taken.
-func ParseBundle(content []byte) (Bundle, error) {
+func ParseBundle(content []byte) (*Bundle, error) {
 	ca, found := NewBundle(x509.NewCertPool()), false
 	for {
 		var block *pem.Block
@@ -41,7 +41,7 @@ func ParseBundle(content []byte) (Bundle, error) {
 		}
 		certificate, err := x509.ParseCertificate(block.Bytes)
 		if err != nil {
-			return Bundle{}, err
+			return nil, err
 		}
 		ca.Roots.AddCert(certificate)
 		if !found || certificate.NotAfter.Before(ca.Expires) {
@@ -51,10 +51,10 @@ func ParseBundle(content []byte) (Bundle, error) {
 	}
 	last := content[bytes.LastIndexByte(content, '\n')+1:]
 	if bytes.Contains(content, []byte(beginCertificate)) || len(last) > 0 && strings.HasPrefix(beginCertificate, string(last)) {
-		return Bundle{}, errors.New("its last certificate is cut off")
+		return nil, errors.New("its last certificate is cut off")
 	}
 	if !found {
-		return Bundle{}, errors.New("data does not contain any valid RSA or ECDSA certificates (want PEM with CERTIFICATE blocks)")
+		return nil, errors.New("data does not contain any valid RSA or ECDSA certificates (want PEM with CERTIFICATE blocks)")
 	}
 	return ca, nil
 }

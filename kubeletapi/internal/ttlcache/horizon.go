@@ -13,9 +13,9 @@ const tick = Ahead / 10
 // Horizon is a moment from now on, up to [Ahead] from it: what lasts until then
 // lasts now.
 type Horizon struct {
-	Time    time.Time
 	Instant Instant
-	Unix    int64 // in seconds
+	Unix    int64     // in seconds
+	Before  time.Time // Ahead of it, which is now or has just been
 }
 
 // Clock spares those who only want to know that a moment is not near the time
@@ -58,6 +58,6 @@ func (c *Clock) tick() {
 }
 
 func ahead() *Horizon {
-	t := time.Now().Add(Ahead)
-	return &Horizon{t, After(t, 0), t.Unix()}
+	now := time.Now()
+	return &Horizon{After(now, Ahead), now.Add(Ahead).Unix(), now}
 }

@@ -13,8 +13,12 @@ func TestHorizon(t *testing.T) {
 		var c Clock
 		for _, pause := range []time.Duration{0, 1, tick - 1, tick, 3 * tick, time.Hour, tick / 2, Ahead, 0, 0, time.Minute} {
 			time.Sleep(pause)
-			if ahead := time.Until(c.Horizon().Time); ahead < Ahead-2*tick || ahead > Ahead {
+			h := c.Horizon()
+			if ahead := h.Instant.Left(time.Now()); ahead < Ahead-2*tick || ahead > Ahead {
 				t.Errorf("after %v, the horizon is %v ahead", pause, ahead)
+			}
+			if end := h.Before.Add(Ahead); h.Instant.Left(end) != 0 || h.Unix != end.Unix() {
+				t.Errorf("after %v, %v and %v are not the same moment", pause, h, end)
 			}
 		}
 		if c.Horizon(); c.moment.Load() == nil {
