@@ -46,23 +46,33 @@ func (s subresource) String() string {
 	return [subresourceCount]string{"proxy", "stats", "metrics", "log", "spec", "pods", "healthz", "configz", "checkpoint", "statusz"}[s]
 }
 
-// question is what one request asks for: the verb, and one subresource or two,
-// of which the second is asked for when the first is not allowed.
+// question is what one request asks for: a place, and after it, if that is not
+// allowed and orProxy says so, proxy.
 type question struct {
-	verb         verb
-	subresources [2]subresource
-	count        uint8
+	place
+	orProxy bool
 }
 
 // newQuestion maps a method and a decoded path, by the page's table or, if
 // fineGrained, the kubelet's.
 func newQuestion(method, path string, fineGrained bool) question {
-	q := question{verb: verbOf(method), count: 1}
 	s, orProxy := subresourceOf(path, fineGrained)
-	if q.subresources[0] = s; orProxy {
-		q.subresources[1], q.count = subProxy, 2
+	return question{place{verbOf(method), s}, orProxy}
+}
+
+func (q question) len() int {
+	if q.orProxy {
+		return 2
 	}
-	return q
+	return 1
+}
+
+// at returns what q asks for first, at 0, or second.
+func (q question) at(i int) place {
+	if i > 0 {
+		return place{q.verb, subProxy}
+	}
+	return q.place
 }
 
 // question is what r asks for.
@@ -153,8 +163,8 @@ func (a *Auth) appendAttributes(list []authz.Attributes, user *authn.UserInfo, r
 		return append(list, own)
 	}
 	q := a.question(r)
-	for _, s := range q.subresources[:q.count] {
-		list = append(list, a.attributes(user, place{q.verb, s}, r.URL.Path))
+	for i := range q.len() {
+		list = append(list, a.attributes(user, q.at(i), r.URL.Path))
 	}
 	return list
 }

@@ -230,8 +230,8 @@ func (a *Auth) identify(r *http.Request, h *ttlcache.Horizon) (*identity, creden
 // (InstallAuthFilter of pkg/kubelet/server/server.go).
 func (a *Auth) authorize(r *http.Request, id *identity, h *ttlcache.Horizon) *RefusedError {
 	q, reason := a.question(r), ""
-	for i, s := range q.subresources[:q.count] {
-		p := place{q.verb, s}
+	for i := range q.len() {
+		p := q.at(i)
 		d, err := a.decide(r, id, p, h)
 		if a.EventLogger != nil {
 			a.trace(r, id, p, d)

@@ -277,7 +277,7 @@ func (c *faultCell) remembered() bool {
 	}
 	id, ok := c.auth.identities.byCertificate.Get(c.auth.identities.keys.Chain(c.caller.TLS.PeerCertificates), now)
 	q := c.auth.question(c.caller)
-	d := id.decisions.get(place{q.verb, q.subresources[0]})
+	d := id.decisions.get(q.place)
 	return ok && d != nil && d.inForce(now)
 }
 

@@ -137,7 +137,7 @@ func (k *kubelet) check(r *http.Request) error {
 			return err
 		}
 	}
-	access := user + " " + newQuestion(r.Method, r.URL.Path, false).subresources[0].String()
+	access := user + " " + newQuestion(r.Method, r.URL.Path, false).subresource.String()
 	if k.known(access) {
 		return nil
 	}

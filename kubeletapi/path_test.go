@@ -72,8 +72,8 @@ func checkServed(t *testing.T, r *http.Request) {
 	mux := http.NewServeMux()
 	for s, pattern := range map[subresource]string{subStats: "/stats/", subMetrics: "/metrics/", subLog: "/logs/", subSpec: "/spec/", subPods: "/pods/"} {
 		mux.HandleFunc(pattern, func(http.ResponseWriter, *http.Request) {
-			if authorized.subresources[0] != s {
-				t.Fatalf("%q was authorized for %v and served as %v", r.URL.EscapedPath(), authorized.subresources, s)
+			if authorized.subresource != s {
+				t.Fatalf("%q was authorized for %v and served as %v", r.URL.EscapedPath(), authorized.subresource, s)
 			}
 		})
 	}

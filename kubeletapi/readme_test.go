@@ -31,7 +31,8 @@ func TestReadmeMapping(t *testing.T) {
 			for _, path := range []string{path, path + "/", path + "/x"} {
 				q := newQuestion("GET", path, fineGrained)
 				var got []string
-				for _, s := range q.subresources[:q.count] {
+				for i := range q.len() {
+					s := q.at(i).subresource
 					got = append(got, "nodes/"+s.String())
 				}
 				if want := row[2]; strings.Join(got, ", ") != want {
