@@ -2,8 +2,12 @@ package main
 
 import (
 	"math"
+	"os"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/google/pprof/profile"
 )
 
 // log is a table in the log of the test.
@@ -85,6 +89,23 @@ func TestServers(t *testing.T) {
 	writeFootprints(log(t), quick.loaded, bare, theirs, ours)
 	if ours.modules != 0 || theirs.modules == 0 {
 		t.Errorf("our program has %d modules in it, the kubelet's %d", ours.modules, theirs.modules)
+	}
+	checkProfile(t, "a new profile", s.profile(time.Second))
+	checkProfile(t, profileFile, must(profile.Parse(must(os.Open(profileFile)))))
+}
+
+func checkProfile(t *testing.T, name string, p *profile.Profile) {
+	paths, filter := len(p.Mapping), 0
+	for _, f := range p.Function {
+		if f.Filename != "" {
+			paths++
+		}
+		if strings.HasPrefix(f.Name, "kubeletauth/kubeletapi.(*Auth)") {
+			filter++
+		}
+	}
+	if paths != 0 || filter == 0 {
+		t.Errorf("%s has %d paths of the machine it was made on, and %d functions of the filter", name, paths, filter)
 	}
 }
 

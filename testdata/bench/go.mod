@@ -3,6 +3,7 @@ module kubeletauth/testdata/bench
 go 1.26.0
 
 require (
+	github.com/google/pprof v0.0.0-20261016150608-1facf8f91b50
 	go.opentelemetry.io/otel/trace v1.44.0
 	golang.org/x/sys v0.47.0
 	k8s.io/apimachinery v0.37.2

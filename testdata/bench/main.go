@@ -9,6 +9,10 @@
 // written are medians, of the rounds' ratios too.
 //
 // -quick measures less of the same. Arguments choose sections; none is all.
+//
+// -profile measures nothing, and writes the profile that the compiler reads when
+// cmd/server is built. It is to be renewed after changes to what each request runs
+// through.
 package main
 
 import (
@@ -76,6 +80,7 @@ var sections = []struct {
 
 func main() {
 	short := flag.Bool("quick", false, "measure less")
+	renew := flag.Bool("profile", false, "write the profile that cmd/server is built with")
 	flag.Parse()
 	z := full
 	if *short {
@@ -85,6 +90,10 @@ func main() {
 	klog.SetOutput(io.Discard)
 	w := newWorld(0)
 	defer w.close()
+	if *renew {
+		newServers(w).writeProfile(profileFile, 12*time.Second)
+		return
+	}
 	var built *servers
 	t := &table{os.Stdout}
 	t.say("%s", machine())
