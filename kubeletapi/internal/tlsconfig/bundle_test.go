@@ -13,13 +13,13 @@ func TestHalfWrittenBundle(t *testing.T) {
 	first, second := apiservertest.MustNewCA(t, "1").PEM(), apiservertest.MustNewCA(t, "2").PEM()
 	both := append(bytes.Clone(first), second...)
 	for n := range both {
-		pool, err := ParseBundle(both[:n])
+		bundle, err := ParseBundle(both[:n])
 		whole := n == len(first) || n == len(first)-1 || n == len(both)-1
 		if (err == nil) != whole {
 			t.Errorf("%d of %d bytes, of which the first certificate has %d: %v", n, len(both), len(first), err)
 		}
-		if err != nil && pool.Roots != nil {
-			t.Error("an error, and a pool")
+		if err != nil && bundle != nil {
+			t.Error("an error, and a bundle")
 		}
 	}
 	for text, ok := range map[string]bool{"# a comment\n": true, "no new line": true, "-": false, "-----BEGIN CERTIFICATE-----": false, "-----BEGIN CERTIFICATE-----\nAAAA\n": false, "- one\n": true} {
