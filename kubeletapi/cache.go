@@ -38,6 +38,7 @@ type identity struct {
 	term
 	user      *authn.UserInfo
 	roots     weak.Pointer[x509.CertPool] // that the certificate was verified with; zero for others
+	publicKey string                      // of the certificate
 	notAfter  int64                       // the credential's own end, in seconds by the node's clock; 0 for none
 	decisions *decisions                  // nil where none are kept
 }
@@ -142,7 +143,7 @@ func (c *identities) certificate(r *http.Request, h *ttlcache.Horizon) (*identit
 // to take a second.
 func (c *identities) chain(r *http.Request, key ttlcache.Key, roots *tlsconfig.Bundle, now time.Time) (*identity, error) {
 	chain := r.TLS.PeerCertificates
-	id, err, known := c.knownChain(key, roots, now)
+	id, err, known := c.knownChain(key, chain[0], roots, now)
 	if known {
 		c.metrics.certificatesKnown.Inc()
 		return id, err
@@ -159,8 +160,10 @@ func (c *identities) chain(r *http.Request, key ttlcache.Key, roots *tlsconfig.B
 	return id, cmp.Or(busy, err)
 }
 
-func (c *identities) knownChain(key ttlcache.Key, roots *tlsconfig.Bundle, now time.Time) (*identity, error, bool) {
-	if id, ok := c.byCertificate.Get(key, now); ok && id.roots == roots.Name && id.inForce(now) {
+// knownChain compares the public key: whoever could make a chain with the key of
+// another would not have its private key.
+func (c *identities) knownChain(key ttlcache.Key, leaf *x509.Certificate, roots *tlsconfig.Bundle, now time.Time) (*identity, error, bool) {
+	if id, ok := c.byCertificate.Get(key, now); ok && id.publicKey == string(leaf.RawSubjectPublicKeyInfo) && id.roots == roots.Name && id.inForce(now) {
 		return id, nil, true
 	}
 	if refused, ok := c.refusedChains.Get(key, now); ok && refused.roots == roots.Name {
@@ -174,7 +177,7 @@ func (c *identities) knownChain(key ttlcache.Key, roots *tlsconfig.Bundle, now t
 func (c *identities) verify(key ttlcache.Key, chain []*x509.Certificate) (*identity, error) {
 	now := time.Now()
 	roots := c.roots(now)
-	if id, err, known := c.knownChain(key, roots, now); known {
+	if id, err, known := c.knownChain(key, chain[0], roots, now); known {
 		return id, err
 	}
 	user, notAfter, err := authn.VerifyCertificate(roots.Roots, chain)
@@ -187,7 +190,7 @@ func (c *identities) verify(key ttlcache.Key, chain []*x509.Certificate) (*ident
 	}
 	e := c.newIdentity(key, user, now)
 	id, left := &e.Value, notAfter.Sub(now)
-	id.roots, id.notAfter = roots.Name, notAfter.Unix()
+	id.publicKey, id.roots, id.notAfter = string(chain[0].RawSubjectPublicKeyInfo), roots.Name, notAfter.Unix()
 	id.beginFixed(now, left)
 	c.byCertificate.Put(e, now, left)
 	return id, nil

@@ -3,6 +3,7 @@ package kubeletapi
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -14,6 +15,7 @@ import (
 	"kubeletauth/kubeletapi/apiservertest"
 	"kubeletauth/kubeletapi/internal/fair"
 	"kubeletauth/kubeletapi/internal/tlsconfig"
+	"kubeletauth/kubeletapi/internal/ttlcache"
 )
 
 // What became known while a chain waited for its turn counts: the roots of then, and
@@ -154,4 +156,42 @@ func testCA(t *testing.T) *apiservertest.CA {
 		t.Fatal(err)
 	}
 	return ca
+}
+
+// Whoever could make a chain that has the key of another is who its own certificate
+// says, as the private key is not that of the other.
+func TestKeyOfAnotherChain(t *testing.T) {
+	ca := apiservertest.MustNewCA(t, "ca")
+	file := filepath.Join(t.TempDir(), "ca.crt")
+	if err := os.WriteFile(file, ca.PEM(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	auth, err := New(Config{HostnameOverride: "n1", ClientCAFile: file, AuthorizationMode: ModeAlwaysAllow})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer auth.Close()
+	request := func(name string) *http.Request {
+		r := httptest.NewRequest("GET", "/", nil)
+		r.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{ca.MustIssue(t, apiservertest.Certificate{CommonName: name}).Leaf}}
+		return r
+	}
+	ann, eve := request("ann"), request("eve")
+	for range 2 {
+		if user, err := auth.Check(ann); err != nil || user.Username != "ann" {
+			t.Fatalf("got %v, %v", user, err)
+		}
+	}
+	ids, now := auth.identities, time.Now()
+	known, ok := ids.byCertificate.Get(ids.keys.Chain(ann.TLS.PeerCertificates), now)
+	if !ok {
+		t.Fatal("ann is not known")
+	}
+	shared := &ttlcache.Entry[identity]{Key: ids.keys.Chain(eve.TLS.PeerCertificates)}
+	shared.Value.user, shared.Value.roots, shared.Value.publicKey = known.user, known.roots, known.publicKey
+	shared.Value.beginFixed(now, time.Hour)
+	ids.byCertificate.Put(shared, now, time.Hour)
+	if user, err := auth.Check(eve); err != nil || user.Username != "eve" {
+		t.Errorf("eve is %v, %v", user, err)
+	}
 }

@@ -20,9 +20,10 @@ const profileFile = "../../cmd/server/default.pgo"
 // writeProfile profiles our server under each kind of request for some time, and
 // writes what the compiler needs of that to a file.
 func (s *servers) writeProfile(file string, d time.Duration) {
+	p := s.profile(d)
 	out := must(os.Create(file))
-	defer out.Close()
-	check(s.profile(d).Write(out))
+	check(p.Write(out))
+	check(out.Close())
 }
 
 // profile holds neither a path of this machine nor anything that was not sampled:

@@ -3,27 +3,28 @@ package ttlcache
 import (
 	"crypto/aes"
 	"crypto/cipher"
+	"crypto/fips140"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/x509"
 	"sync"
 )
 
-// Key names an entry: a SHA-256 sum, so that no secret is kept and no caller
-// can make two questions share a key.
+// Key names an entry. Those of credentials are a [Keyer]'s.
 type Key [sha256.Size]byte
 
-// Keyer makes the keys of credentials, and of each Keyer they are others. It is
+// Keyer makes the keys of credentials: SHA-256 sums, so that no secret is kept. It is
 // safe for concurrent use.
 //
-// A key is the SHA-256 sum of a GMAC, which takes a tenth of the time that
-// SHA-256 takes for a whole token where the processor has no instructions for that. The
-// nonce of the GMAC never changes: then it is a universal hash, of which an
-// attacker who does not know the secret can make two credentials share one with a
-// probability of 2^-114 for each try. Somebody who saw the GMACs could do better, so
-// they are not kept.
+// What is summed is not the credential but a GMAC of it, unless FIPS 140 is asked for:
+// with instructions for AES and none for SHA-256, that takes a tenth of the time. Its
+// nonce is always the same, which makes it a universal hash: of two credentials that
+// somebody chose without knowing the secret, it is equal with a probability of about
+// 2^-112. To see one would help them, so the GMACs never leave this file. As a
+// certificate is no secret, whoever finds a chain by its key has to compare the
+// public key too.
 type Keyer struct {
-	mac     cipher.AEAD // nil if FIPS 140 is enforced, which allows a nonce of one's own to nobody
+	mac     cipher.AEAD // nil with FIPS 140, which has no such nonces
 	scratch sync.Pool
 }
 
@@ -36,10 +37,13 @@ type scratch struct {
 
 // NewKeyer returns a Keyer with a secret of its own.
 func NewKeyer() *Keyer {
+	k := &Keyer{scratch: sync.Pool{New: func() any { return new(scratch) }}}
+	if fips140.Enabled() {
+		return k
+	}
 	secret := make([]byte, 32)
 	rand.Read(secret)
-	k := &Keyer{scratch: sync.Pool{New: func() any { return new(scratch) }}}
-	if block, err := aes.NewCipher(secret); err == nil {
+	if block, err := aes.NewCipher(secret); err == nil { // as it is for this length
 		k.mac, _ = cipher.NewGCM(block)
 	}
 	return k
@@ -72,5 +76,6 @@ func (k *Keyer) sum(s *scratch, text []byte) Key {
 	if k.mac == nil {
 		return sha256.Sum256(text)
 	}
+	defer clear(s.mac[:])
 	return sha256.Sum256(k.mac.Seal(s.mac[:0], s.nonce[:], nil, text))
 }

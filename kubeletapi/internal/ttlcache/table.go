@@ -1,5 +1,6 @@
-// Package ttlcache has the two halves of a cache of answers: [Table] remembers
-// them, bounded and until they expire, and [Group] asks each question once.
+// Package ttlcache has the parts of a cache of answers: [Table] remembers them,
+// bounded and until they expire, [Group] asks each question once, [Keyer] names
+// credentials, and [Clock] tells what has not expired yet.
 package ttlcache
 
 import (
