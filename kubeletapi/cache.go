@@ -36,11 +36,10 @@ const (
 // user may do. It is immutable but for its term and the decisions.
 type identity struct {
 	term
-	user      *authn.UserInfo
-	roots     weak.Pointer[x509.CertPool] // that the certificate was verified with; zero for others
-	publicKey string                      // of the certificate
-	notAfter  int64                       // the credential's own end, in seconds by the node's clock; 0 for none
-	decisions *decisions                  // nil where none are kept
+	user         *authn.UserInfo
+	verification *verification // of the certificate; nil for others
+	notAfter     int64         // the credential's own end, in seconds by the node's clock; 0 for none
+	decisions    *decisions    // nil where none are kept
 }
 
 func (id *identity) fresh(h *ttlcache.Horizon) bool { return id.term.fresh(h) && id.valid(h.Unix) }
@@ -70,7 +69,7 @@ type identities struct {
 	keys          *ttlcache.Keyer
 	byCertificate *ttlcache.Table[identity]
 	byToken       *ttlcache.Table[identity]
-	refusedChains *ttlcache.Table[refusal] // apart, so that refusals never push out the good
+	refusedChains *ttlcache.Table[verification] // apart, so that refusals never push out the good
 	refusedTokens *ttlcache.Table[error]
 	byUser        *ttlcache.Table[decisions]
 	reviews       ttlcache.Group[ttlcache.Key, *identity]
@@ -78,10 +77,11 @@ type identities struct {
 	verifications *fair.Gate // of certificates
 }
 
-// refusal is why a certificate chain is no good: nil if it names nobody.
-type refusal struct {
-	err   error
-	roots weak.Pointer[x509.CertPool] // that it was verified with
+// verification is what became of verifying a certificate chain.
+type verification struct {
+	roots     weak.Pointer[x509.CertPool] // that it was verified with
+	publicKey string                      // of a chain that is good
+	err       error                       // why it is not; nil too if it names nobody
 }
 
 // credential is what an identity was found by.
@@ -129,7 +129,7 @@ func (c *identities) certificate(r *http.Request, h *ttlcache.Horizon) (*identit
 	}
 	roots := c.roots(h.Before)
 	leaf, last := r.TLS.PeerCertificates[0], c.slot(r)
-	if id := last.identity(sighting{leaf: leaf}, h); id != nil && id.roots == roots.Name {
+	if id := last.identity(sighting{leaf: leaf}, h); id != nil && id.verification.roots == roots.Name {
 		return id, nil
 	}
 	now := time.Now()
@@ -163,7 +163,7 @@ func (c *identities) chain(r *http.Request, key ttlcache.Key, roots *tlsconfig.B
 // knownChain compares the public key: whoever could make a chain with the key of
 // another would not have its private key.
 func (c *identities) knownChain(key ttlcache.Key, leaf *x509.Certificate, roots *tlsconfig.Bundle, now time.Time) (*identity, error, bool) {
-	if id, ok := c.byCertificate.Get(key, now); ok && id.publicKey == string(leaf.RawSubjectPublicKeyInfo) && id.roots == roots.Name && id.inForce(now) {
+	if id, ok := c.byCertificate.Get(key, now); ok && id.verification.publicKey == string(leaf.RawSubjectPublicKeyInfo) && id.verification.roots == roots.Name && id.inForce(now) {
 		return id, nil, true
 	}
 	if refused, ok := c.refusedChains.Get(key, now); ok && refused.roots == roots.Name {
@@ -185,12 +185,12 @@ func (c *identities) verify(key ttlcache.Key, chain []*x509.Certificate) (*ident
 		err = &authn.InvalidCertificateError{Err: errors.New(clip(err.Error()))}
 	}
 	if err != nil || user == nil {
-		c.refusedChains.Put(&ttlcache.Entry[refusal]{Key: key, Value: refusal{err, roots.Name}}, now, refusedTTL)
+		c.refusedChains.Put(&ttlcache.Entry[verification]{Key: key, Value: verification{roots: roots.Name, err: err}}, now, refusedTTL)
 		return nil, err
 	}
 	e := c.newIdentity(key, user, now)
 	id, left := &e.Value, notAfter.Sub(now)
-	id.publicKey, id.roots, id.notAfter = string(chain[0].RawSubjectPublicKeyInfo), roots.Name, notAfter.Unix()
+	id.verification, id.notAfter = &verification{roots: roots.Name, publicKey: string(chain[0].RawSubjectPublicKeyInfo)}, notAfter.Unix()
 	id.beginFixed(now, left)
 	c.byCertificate.Put(e, now, left)
 	return id, nil

@@ -258,7 +258,7 @@ func (cfg *Config) setIdentities(auth *Auth) error {
 		keys:          ttlcache.NewKeyer(),
 		byCertificate: ttlcache.NewTable[identity](maxIdentities),
 		byToken:       ttlcache.NewTable[identity](maxIdentities),
-		refusedChains: ttlcache.NewTable[refusal](maxRefused),
+		refusedChains: ttlcache.NewTable[verification](maxRefused),
 		refusedTokens: ttlcache.NewTable[error](maxRefused),
 		byUser:        ttlcache.NewTable[decisions](maxUsers),
 	}

@@ -107,7 +107,7 @@ func ours(t *testing.T, api *fleetAPI, roots *x509.CertPool) (f filter, closed f
 	c.roots = func(time.Time) *tlsconfig.Bundle { return tlsconfig.NewBundle(roots) }
 	// A thousand of them have to fit into a test's memory, and nobody needs more.
 	c.byCertificate, c.byToken, c.byUser = ttlcache.NewTable[identity](64), ttlcache.NewTable[identity](64), ttlcache.NewTable[decisions](64)
-	c.refusedChains, c.refusedTokens, auth.memory.others = ttlcache.NewTable[refusal](64), ttlcache.NewTable[error](64), ttlcache.NewTable[answer](64)
+	c.refusedChains, c.refusedTokens, auth.memory.others = ttlcache.NewTable[verification](64), ttlcache.NewTable[error](64), ttlcache.NewTable[answer](64)
 	return func(r *http.Request) error { _, err := auth.Check(r); return err }, auth.Close
 }
 

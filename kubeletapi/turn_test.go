@@ -188,7 +188,7 @@ func TestKeyOfAnotherChain(t *testing.T) {
 		t.Fatal("ann is not known")
 	}
 	shared := &ttlcache.Entry[identity]{Key: ids.keys.Chain(eve.TLS.PeerCertificates)}
-	shared.Value.user, shared.Value.roots, shared.Value.publicKey = known.user, known.roots, known.publicKey
+	shared.Value.user, shared.Value.verification = known.user, known.verification
 	shared.Value.beginFixed(now, time.Hour)
 	ids.byCertificate.Put(shared, now, time.Hour)
 	if user, err := auth.Check(eve); err != nil || user.Username != "eve" {
