@@ -36,7 +36,8 @@ type sighting struct {
 	id     *identity
 }
 
-// namedChain is a chain of certificates, by its leaf, with its key.
+// namedChain is a chain of certificates, by its leaf, with its key, which is the
+// owner's.
 type namedChain struct {
 	leaf *x509.Certificate
 	key  ttlcache.Key

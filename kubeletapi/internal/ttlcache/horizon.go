@@ -15,7 +15,7 @@ const tick = Ahead / 10
 type Horizon struct {
 	Instant Instant
 	Unix    int64     // in seconds
-	Before  time.Time // by Ahead: now, or just been
+	Before  time.Time // Ahead earlier, which is now or has just been
 }
 
 // Clock spares those who only want to know that a moment is not near the time
