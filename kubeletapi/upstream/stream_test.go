@@ -469,7 +469,7 @@ func TestManyStreams(t *testing.T) {
 	}))
 	defer service.Close()
 	before := goroutines("net/http", "upstream.(")
-	proxy, err := upstream.New(upstream.Config{URL: service.URL, IdentityHeaders: true, Logger: slog.New(slog.DiscardHandler)})
+	proxy, err := upstream.New(upstream.Config{URL: service.URL, IdentityHeaders: true, Timeout: -1, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
