@@ -11,6 +11,9 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"kubeletauth/authn"
+	"kubeletauth/authz"
 )
 
 // full is a listener whose connections, once they are full, take no more until the
@@ -44,16 +47,29 @@ func (c *fullConn) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
-// Strangers who do not read what they asked for do not keep a server from its end:
-// to be told of it, each has 5 s of net/http's time, one after the other.
+// Clients who do not read what they asked for do not keep a server from its end: to
+// be told of it, each has 5 s of net/http's time, one after the other.
 func TestStopWithFullConnections(t *testing.T) {
+	quiet := slog.New(slog.DiscardHandler)
+	for name, tt := range map[string]struct {
+		auth   *Auth
+		status int
+	}{
+		"strangers": {&Auth{Logger: quiet}, 401},
+		"known":     {&Auth{Logger: quiet, Authenticator: authn.Anonymous{}, Authorizer: authz.AlwaysAllow{}}, 404},
+	} {
+		t.Run(name, func(t *testing.T) {
+			stopFull(t, &Server{Config: Config{HostnameOverride: "n1", Logger: quiet}, Auth: tt.auth, DrainTimeout: 100 * time.Millisecond}, tt.status)
+		})
+	}
+}
+
+func stopFull(t *testing.T, server *Server, status int) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	f := &full{Listener: listener}
-	quiet := slog.New(slog.DiscardHandler)
-	server := &Server{Config: Config{HostnameOverride: "n1", Logger: quiet}, Auth: &Auth{Logger: quiet}, DrainTimeout: 100 * time.Millisecond}
 	ctx, stop := context.WithCancel(t.Context())
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(ctx, f) }()
@@ -67,7 +83,7 @@ func TestStopWithFullConnections(t *testing.T) {
 		if _, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: n1\r\n\r\n"); err != nil {
 			t.Fatal(err)
 		}
-		if res, err := http.ReadResponse(bufio.NewReader(conn), nil); err != nil || res.StatusCode != 401 {
+		if res, err := http.ReadResponse(bufio.NewReader(conn), nil); err != nil || res.StatusCode != status {
 			t.Fatal(res, err)
 		}
 	}

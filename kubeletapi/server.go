@@ -102,7 +102,7 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 		drain, cancel = context.WithTimeout(drain, d)
 	}
 	defer cancel()
-	defer context.AfterFunc(drain, limited.CloseGuests)() // else each that takes nothing keeps Shutdown for 5 s, to be told of the end
+	defer context.AfterFunc(drain, limited.CloseAll)() // else each that takes nothing keeps Shutdown for 5 s, to be told of the end
 	if err := server.Shutdown(drain); err != nil {
 		s.Config.logger().Warn("Cut the requests that were still under way", "err", err)
 		server.Close()

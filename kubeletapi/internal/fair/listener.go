@@ -98,13 +98,16 @@ func (l *Listener) oldest(limit int, newest *Connection) *Connection {
 	return l.vouched.oldest(newest)
 }
 
-// CloseGuests closes the connections that nobody has vouched for.
-func (l *Listener) CloseGuests() {
+// CloseAll closes all connections, whatever is under way on them, without a word to
+// the other end.
+func (l *Listener) CloseAll() {
 	var all []*Connection
 	l.mu.Lock()
-	for _, of := range l.guests {
-		for e := of.Front(); e != nil; e = e.Next() {
-			all = append(all, e.Value.(*Connection))
+	for _, c := range []crowd{l.guests, l.vouched} {
+		for _, of := range c {
+			for e := of.Front(); e != nil; e = e.Next() {
+				all = append(all, e.Value.(*Connection))
+			}
 		}
 	}
 	l.mu.Unlock()
