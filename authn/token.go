@@ -29,12 +29,13 @@ func TokenExpiry(token string) (exp time.Time, ok bool) {
 	if err != nil {
 		return time.Time{}, false
 	}
-	var claims struct{ Exp *float64 }
-	if json.Unmarshal(payload, &claims) != nil || claims.Exp == nil {
+	var claims map[string]json.RawMessage // a struct would take EXP too
+	var seconds *float64
+	if json.Unmarshal(payload, &claims) != nil || json.Unmarshal(claims["exp"], &seconds) != nil || seconds == nil {
 		return time.Time{}, false
 	}
 	const latest = 1 << 40 // some 35,000 years on, within what time.Unix takes
-	return time.Unix(int64(min(max(*claims.Exp, 0), latest)), 0), true
+	return time.Unix(int64(min(max(*seconds, 0), latest)), 0), true
 }
 
 // refuseUnreviewed returns why a token cannot be good whatever the API server

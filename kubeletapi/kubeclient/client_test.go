@@ -140,12 +140,10 @@ func TestBadAnswers(t *testing.T) {
 		{"tokenreview-024: a Status with 200", with(200, `{"kind":"Status","apiVersion":"v1","status":"Failure"}`), `of kind "Status"`},
 		{"another kind", with(201, strings.Replace(good, "TokenReview", "SubjectAccessReview", 1)), `of kind "SubjectAccessReview"`},
 		{"another version", with(201, strings.Replace(good, "/v1", "/v2", 1)), `apiVersion "authentication.k8s.io/v2"`},
-		{"no kind", with(201, `{"status":{"authenticated":true}}`), `of kind ""`},
 		{"not JSON", with(201, "<html>authenticated: true</html>"), "invalid character"},
 		{"cut off", with(201, good[:len(good)-1]), "unexpected end"},
 		{"two answers", with(201, good+good), "after top-level value"},
-		{"null", with(201, "null"), `of kind ""`},
-		{"a list", with(201, "["+good+"]"), `of kind ""`},
+		{"a list", with(201, "["+good+"]"), "cannot unmarshal array"},
 		{"wrong type", with(201, review(`{"authenticated":"true"}`)), "cannot unmarshal string"},
 		{"too large", with(201, good+strings.Repeat(" ", maxAnswerBytes)), "larger than 1048576 bytes"},
 		{"206 is a success, 207 is not", with(207, good), "the API server answered 207 "},
@@ -183,6 +181,42 @@ func TestBadAnswers(t *testing.T) {
 	}
 }
 
+// What an answer says is what client-go would read in it.
+func TestAnswersToTheLetter(t *testing.T) {
+	const head = `{"kind":"TokenReview","apiVersion":"authentication.k8s.io/v1",`
+	yes := authn.TokenReviewStatus{Authenticated: true, User: authn.UserInfo{Username: "u"}}
+	for _, tt := range []struct {
+		body string
+		want authn.TokenReviewStatus
+	}{
+		{head + `"status":{"authenticated":true,"user":{"username":"u"}}}`, yes},
+		{`{"status":{"authenticated":true,"user":{"username":"u"}}}`, yes},
+		{`{"kind":"TokenReview","status":{"authenticated":true,"user":{"username":"u"}}}`, yes},
+		{`{"apiVersion":"authentication.k8s.io/v1","status":{"authenticated":true,"user":{"username":"u"}}}`, yes},
+		{"null", authn.TokenReviewStatus{}},
+		{"{}", authn.TokenReviewStatus{}},
+		{head + `"Status":{"authenticated":true,"user":{"username":"u"}}}`, authn.TokenReviewStatus{}},
+		{head + `"status":{"Authenticated":true,"user":{"username":"u"}}}`, authn.TokenReviewStatus{User: yes.User}},
+		{head + `"status":{"authenticated":false,"AUTHENTICATED":true}}`, authn.TokenReviewStatus{}},
+		{head + `"status":{"authenticated":true,"user":{"username":"u","Username":"root","GROUPS":["system:masters"]}}}`, yes},
+	} {
+		if got, err := decode[authn.TokenReviewStatus]([]byte(tt.body), "TokenReview", "authentication.k8s.io/v1"); err != nil || !reflect.DeepEqual(*got, tt.want) {
+			t.Errorf("%s: %+v, %v", tt.body, got, err)
+		}
+	}
+	for status, want := range map[string]authz.SubjectAccessReviewStatus{
+		`{"allowed":true}`:                      {Allowed: true},
+		`{"allowed":false,"ALLOWED":true}`:      {},
+		`{"Allowed":true}`:                      {},
+		`{"allowed":true,"Denied":true}`:        {Allowed: true},
+		`{"allowed":true,"\u0061llowed":false}`: {},
+	} {
+		if got, err := decode[authz.SubjectAccessReviewStatus]([]byte(`{"status":`+status+`}`), "SubjectAccessReview", "authorization.k8s.io/v1"); err != nil || *got != want {
+			t.Errorf("%s: %+v, %v", status, got, err)
+		}
+	}
+}
+
 func TestStatusError(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -192,7 +226,7 @@ func TestStatusError(t *testing.T) {
 	if !errors.As(err, &got) {
 		t.Fatalf("error %v, want a StatusError", err)
 	}
-	want := &StatusError{Code: 403, Reason: "Forbidden", Message: `user "x" cannot create`, URL: w.URL + "/apis/authorization.k8s.io/v1/subjectaccessreviews"}
+	want := &StatusError{Code: 403, Reason: "Forbidden", Message: `user "x" cannot create`, URL: w.URL + "/apis/authorization.k8s.io/v1/subjectaccessreviews", deciding: 403}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %#v, want %#v", got, want)
 	}

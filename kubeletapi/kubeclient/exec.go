@@ -10,6 +10,8 @@ import (
 	"os/exec"
 	"runtime"
 	"time"
+
+	"kubeletauth/kubeletapi/internal/exactjson"
 )
 
 const (
@@ -154,7 +156,7 @@ func (e *execPlugin) environment() []string {
 // parse checks the answer of the plugin. An error never holds any of it.
 func (e *execPlugin) parse(stdout []byte) (*execStatus, error) {
 	var answer execCredential
-	if json.Unmarshal(stdout, &answer) != nil {
+	if exactjson.Unmarshal(stdout, &answer) != nil {
 		return nil, errors.New("it did not write an ExecCredential in JSON, with times as RFC 3339 has them")
 	}
 	if answer.Kind != "ExecCredential" || answer.APIVersion != e.APIVersion {

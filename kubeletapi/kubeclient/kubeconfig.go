@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 
+	"kubeletauth/kubeletapi/internal/exactjson"
 	"kubeletauth/kubeletapi/internal/yaml"
 )
 
@@ -74,7 +75,7 @@ func parseKubeconfig(content []byte) (*kubeconfig, error) {
 		return nil, err
 	}
 	var k kubeconfig
-	if err := json.Unmarshal(data, &k); err != nil {
+	if err := exactjson.Unmarshal(data, &k); err != nil {
 		var wrong *json.UnmarshalTypeError
 		if !errors.As(err, &wrong) {
 			return nil, errors.New("it cannot be read as a kubeconfig")

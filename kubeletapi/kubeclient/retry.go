@@ -143,11 +143,11 @@ func retriable(err error) bool {
 	case "Unauthorized", "Forbidden", "NotFound", "AlreadyExists", "Conflict", "Gone", "Invalid", "ServerTimeout", "BadRequest", "Expired",
 		"MethodNotAllowed", "NotAcceptable", "RequestEntityTooLarge", "UnsupportedMediaType", "ServiceUnavailable", "StorageReadError":
 	default:
-		if status.Code == http.StatusInternalServerError || status.Code == http.StatusGatewayTimeout {
+		if status.deciding == http.StatusInternalServerError || status.deciding == http.StatusGatewayTimeout {
 			return true
 		}
 	}
-	return status.suggestsWait || status.Code == http.StatusTooManyRequests
+	return status.suggestsWait || status.deciding == http.StatusTooManyRequests
 }
 
 // sleep waits for d and reports whether ctx let it. It does not begin what the

@@ -1,6 +1,7 @@
 package kubeclient
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"kubeletauth/authz"
+	"kubeletauth/kubeletapi/internal/exactjson"
 )
 
 const (
@@ -66,12 +68,12 @@ func decode[Status any](data []byte, kind, apiVersion string, secrets ...string)
 		APIVersion string `json:"apiVersion"`
 		Status     Status `json:"status"`
 	}
-	err := json.Unmarshal(data, &answer)
+	err := exactjson.Unmarshal(data, &answer)
 	var wrongType *json.UnmarshalTypeError // the rest was read
 	if err != nil && !errors.As(err, &wrongType) {
 		return nil, errors.New(oneLine(err.Error(), secrets...))
 	}
-	if answer.Kind != kind || answer.APIVersion != apiVersion {
+	if cmp.Or(answer.Kind, kind) != kind || cmp.Or(answer.APIVersion, apiVersion) != apiVersion { // as with client-go, none is the one asked for
 		return nil, fmt.Errorf("it is of kind %q in apiVersion %q, and must be of kind %q in apiVersion %q",
 			oneLine(answer.Kind, secrets...), oneLine(answer.APIVersion, secrets...), kind, apiVersion)
 	}

@@ -2,12 +2,13 @@ package kubeclient
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
 	"time"
+
+	"kubeletauth/kubeletapi/internal/exactjson"
 )
 
 // StatusError is an answer of the API server, or of something on the way to it,
@@ -22,6 +23,7 @@ type StatusError struct {
 	retryAfter   time.Duration // of the header; see hasRetry
 	hasRetry     bool          // the header was there and is a whole number
 	suggestsWait bool          // see retriable
+	deciding     int           // code of the Status in the answer or, if it has none, of HTTP
 }
 
 func (e *StatusError) Error() string {
@@ -36,15 +38,21 @@ func (e *StatusError) Error() string {
 // pkg/api/errors/errors.go NewGenericServerResponse, and Result.Error in
 // k8s.io/client-go rest/request.go).
 func newStatusError(resp *http.Response, body []byte, secrets ...string) *StatusError {
-	e := &StatusError{Code: resp.StatusCode, Reason: reasonOf(resp.StatusCode), URL: resp.Request.URL.String()}
+	e := &StatusError{Code: resp.StatusCode, Reason: reasonOf(resp.StatusCode), URL: resp.Request.URL.String(), deciding: resp.StatusCode}
 	e.setRetryAfter(resp.Header.Get("Retry-After"))
 	var status struct {
-		Kind, Status, Message, Reason string
-		Details                       *struct{ RetryAfterSeconds int32 }
+		Kind    string `json:"kind"`
+		Status  string `json:"status"`
+		Message string `json:"message"`
+		Reason  string `json:"reason"`
+		Code    int    `json:"code"`
+		Details *struct {
+			RetryAfterSeconds int32 `json:"retryAfterSeconds"`
+		} `json:"details"`
 	}
 	switch {
-	case json.Unmarshal(body, &status) == nil && status.Status == "Failure" && (status.Kind == "Status" || status.Kind == ""):
-		e.Reason, e.Message = oneLine(status.Reason, secrets...), oneLine(status.Message, secrets...)
+	case exactjson.Unmarshal(body, &status) == nil && status.Status == "Failure" && (status.Kind == "Status" || status.Kind == ""):
+		e.Reason, e.Message, e.deciding = oneLine(status.Reason, secrets...), oneLine(status.Message, secrets...), cmp.Or(status.Code, resp.StatusCode)
 		e.suggestsWait = status.Details != nil && (status.Reason == "ServerTimeout" || status.Details.RetryAfterSeconds > 0)
 	case strings.HasPrefix(resp.Header.Get("Content-Type"), "text/plain"):
 		e.Message = oneLine(string(body), secrets...)

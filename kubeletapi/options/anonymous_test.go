@@ -26,6 +26,7 @@ func TestAnonymousConditions(t *testing.T) {
 		{on + "\n    - path: healthz\n", "", nil, `--anonymous-auth-paths "healthz": must begin with a slash`},
 		{on + "\n    - {}\n", "", nil, `--anonymous-auth-paths "": must begin with a slash`},
 		{on + "\n    - prefix: /healthz\n", "", nil, `authentication.anonymous.conditions: unknown field "prefix"`},
+		{on + "\n    - Path: /healthz\n", "", nil, `authentication.anonymous.conditions: unknown field "Path"`},
 		{on + "\n    - /healthz\n", "", nil, "authentication.anonymous.conditions: want"},
 		{on + " /healthz\n", "", nil, "authentication.anonymous.conditions: want"},
 		{"", "--anonymous-auth-paths=/healthz", nil, "--anonymous-auth-paths: needs --anonymous-auth=true"},

@@ -1,8 +1,8 @@
 package settings
 
 import (
-	"bytes"
 	"encoding/json"
+	"fmt"
 )
 
 // Paths is a list of paths, which a file has as the API server's conditions for
@@ -10,30 +10,29 @@ import (
 // k8s.io/apiserver pkg/apis/apiserver/v1/types.go).
 type Paths []string
 
-type condition struct {
-	Path string `json:"path"`
-}
-
 // UnmarshalJSON reads conditions, in place of those that p has.
 func (p *Paths) UnmarshalJSON(data []byte) error {
-	var conditions []condition
-	decoder := json.NewDecoder(bytes.NewReader(data))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&conditions); err != nil {
+	var conditions []map[string]string // a struct would take Path too
+	if err := json.Unmarshal(data, &conditions); err != nil {
 		return err
 	}
 	*p = nil
 	for _, c := range conditions {
-		*p = append(*p, c.Path)
+		for name := range c {
+			if name != "path" {
+				return fmt.Errorf("unknown field %q", name)
+			}
+		}
+		*p = append(*p, c["path"])
 	}
 	return nil
 }
 
 // MarshalJSON writes conditions.
 func (p Paths) MarshalJSON() ([]byte, error) {
-	conditions := []condition{}
+	conditions := []map[string]string{}
 	for _, path := range p {
-		conditions = append(conditions, condition{path})
+		conditions = append(conditions, map[string]string{"path": path})
 	}
 	return json.Marshal(conditions)
 }
