@@ -16,13 +16,13 @@ func TestReadmeFlags(t *testing.T) {
 	flags, file := flagDefaults(), fileDefaults()
 	withFile := file.settings()
 	var rows []string
-	for i, group := range flags.settings() {
-		for j, s := range group.Settings {
-			name := s.Flag
-			if name != "" {
-				name = "--" + name
-			}
-			row := fmt.Sprintf("| %s | %s | %s | %s |", name, s.Field, s, withFile[i].Settings[j])
+	for i, s := range flags.settings() {
+		name := s.Flag
+		if name != "" {
+			name = "--" + name
+		}
+		if s.Title == "" {
+			row := fmt.Sprintf("| %s | %s | %s | %s |", name, s.Field, s, withFile[i])
 			rows = append(rows, strings.ReplaceAll(row, "  ", " "))
 		}
 	}

@@ -3,6 +3,7 @@
 package settings
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -27,49 +28,43 @@ type Setting struct {
 	Usage  string
 
 	ZeroCounts bool // of a number in the file: 0 does not stand for saying nothing
+
+	Title string // a heading of the help text, in a row of its own
 }
 
 // String returns the present value, as a flag takes it.
 func (s Setting) String() string { return value{s.Target}.String() }
 
-// Group is a heading of the help text.
-type Group struct {
-	Title    string
-	Settings []Setting
-}
-
 // Table is all that can be configured.
-type Table []Group
+type Table []Setting
 
 // Register defines the flags.
 func (t Table) Register(flags *flag.FlagSet) {
-	for _, group := range t {
-		for _, s := range group.Settings {
-			if s.Flag != "" {
-				flags.Var(value{s.Target}, s.Flag, s.Usage)
-			}
+	for _, s := range t {
+		if s.Flag != "" {
+			flags.Var(value{s.Target}, s.Flag, s.Usage)
 		}
 	}
 }
 
-// Print writes the flags by group, each with its present value as the default,
+// Print writes the flags below their titles, each with its present value as the default,
 // with that of the same table withConfig if it differs, and with the field that
 // means the same.
 func (t Table) Print(w io.Writer, withConfig Table) {
-	for i, group := range t {
-		fmt.Fprintf(w, "\n%s:\n", group.Title)
-		for j, s := range group.Settings {
-			if s.Flag == "" {
-				continue
-			}
-			form, other := value{s.Target}.form(), withConfig[i].Settings[j].String()
-			if other != s.String() {
-				form = strings.TrimSuffix(form, ")") + "; with --config " + other + ")"
-			}
-			fmt.Fprintf(w, "  --%s %s\n        %s\n", s.Flag, form, s.Usage)
-			if s.Field != "" {
-				fmt.Fprintf(w, "        field %s\n", s.Field)
-			}
+	for i, s := range t {
+		if s.Title != "" {
+			fmt.Fprintf(w, "\n%s:\n", s.Title)
+		}
+		if s.Flag == "" {
+			continue
+		}
+		form, other := value{s.Target}.form(), withConfig[i].String()
+		if other != s.String() {
+			form = strings.TrimSuffix(form, ")") + "; with --config " + other + ")"
+		}
+		fmt.Fprintf(w, "  --%s %s\n        %s\n", s.Flag, form, s.Usage)
+		if s.Field != "" {
+			fmt.Fprintf(w, "        field %s\n", s.Field)
 		}
 	}
 }
@@ -110,13 +105,11 @@ func (t Table) decode(prefix string, fields map[string]json.RawMessage, others [
 
 // field returns the setting of a field, or reports that it has fields below.
 func (t Table) field(name string) (found Setting, inner bool) {
-	for _, group := range t {
-		for _, s := range group.Settings {
-			if s.Field == name {
-				return s, false
-			}
-			inner = inner || strings.HasPrefix(s.Field, name+".")
+	for _, s := range t {
+		if s.Field == name {
+			return s, false
 		}
+		inner = inner || strings.HasPrefix(s.Field, name+".")
 	}
 	return Setting{}, inner
 }
@@ -125,35 +118,25 @@ func (s Setting) decode(raw json.RawMessage) error {
 	switch target := s.Target.(type) {
 	case *time.Duration:
 		var text string
-		if err := json.Unmarshal(raw, &text); err != nil {
+		wrong := json.Unmarshal(raw, &text)
+		d, err := time.ParseDuration(cmp.Or(text, "0"))
+		if wrong != nil || err != nil || d < 0 {
 			return errDuration
 		}
-		d, err := time.ParseDuration(text)
-		switch {
-		case text != "" && err != nil || d < 0:
-			return errDuration
-		case d != 0:
-			*target = d
-		}
+		*target = cmp.Or(d, *target)
 		return nil
 	case *string:
-		var text string
-		if err := json.Unmarshal(raw, &text); err != nil {
-			return err
-		}
-		if text != "" {
-			*target = text
-		}
-		return nil
+		before := *target
+		err := json.Unmarshal(raw, target)
+		*target = cmp.Or(*target, before)
+		return err
 	case *int:
-		number := *target
-		if err := json.Unmarshal(raw, &number); err != nil {
-			return err
+		before := *target
+		err := json.Unmarshal(raw, target)
+		if *target == 0 && !s.ZeroCounts {
+			*target = before
 		}
-		if number != 0 || s.ZeroCounts {
-			*target = number
-		}
-		return nil
+		return err
 	}
 	return json.Unmarshal(raw, s.Target)
 }
@@ -184,21 +167,19 @@ func plain(err error) error {
 // Encode returns the fields with their present values, for encoding as JSON.
 func (t Table) Encode() map[string]any {
 	root := map[string]any{}
-	for _, group := range t {
-		for _, s := range group.Settings {
-			if s.Field == "" {
-				continue
-			}
-			path := strings.Split(s.Field, ".")
-			at := root
-			for _, name := range path[:len(path)-1] {
-				if at[name] == nil {
-					at[name] = map[string]any{}
-				}
-				at = at[name].(map[string]any)
-			}
-			at[path[len(path)-1]] = value{s.Target}.json()
+	for _, s := range t {
+		if s.Field == "" {
+			continue
 		}
+		path := strings.Split(s.Field, ".")
+		at := root
+		for _, name := range path[:len(path)-1] {
+			if at[name] == nil {
+				at[name] = map[string]any{}
+			}
+			at = at[name].(map[string]any)
+		}
+		at[path[len(path)-1]] = value{s.Target}.json()
 	}
 	return root
 }

@@ -24,17 +24,15 @@ type config struct {
 
 func (c *config) table() Table {
 	return Table{
-		{Title: "One", Settings: []Setting{
-			{Flag: "name", Field: "name", Target: &c.Name, Usage: "a name"},
-			{Flag: "on", Field: "deep.er.on", Target: &c.On},
-			{Flag: "count", Field: "deep.count", Target: &c.Count},
-		}},
-		{Title: "Two", Settings: []Setting{
-			{Flag: "ttl", Field: "ttl", Target: &c.TTL},
-			{Flag: "list", Field: "list", Target: &c.List},
-			{Field: "ids", Target: &c.IDs},
-			{Flag: "gates", Field: "gates", Target: &c.Gates},
-		}},
+		{Title: "One"},
+		{Flag: "name", Field: "name", Target: &c.Name, Usage: "a name"},
+		{Flag: "on", Field: "deep.er.on", Target: &c.On},
+		{Flag: "count", Field: "deep.count", Target: &c.Count},
+		{Title: "Two"},
+		{Flag: "ttl", Field: "ttl", Target: &c.TTL},
+		{Flag: "list", Field: "list", Target: &c.List},
+		{Field: "ids", Target: &c.IDs},
+		{Flag: "gates", Field: "gates", Target: &c.Gates},
 	}
 }
 

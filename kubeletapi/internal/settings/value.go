@@ -3,6 +3,7 @@ package settings
 import (
 	"errors"
 	"fmt"
+	"reflect"
 	"strconv"
 	"strings"
 	"time"
@@ -19,7 +20,7 @@ func (v value) IsBoolFlag() bool {
 
 // form is that of the value in the help text, with the default.
 func (v value) form() string {
-	kind := ""
+	kind := "string"
 	switch v.target.(type) {
 	case *bool:
 		kind = "true|false"
@@ -31,8 +32,6 @@ func (v value) form() string {
 		kind = "list"
 	case *map[string]bool:
 		kind = "pairs"
-	default:
-		kind = "string"
 	}
 	if def := v.String(); def != "" {
 		kind += " (default " + def + ")"
@@ -42,14 +41,8 @@ func (v value) form() string {
 
 func (v value) String() string {
 	switch target := v.target.(type) {
-	case *string:
-		return *target
-	case *bool:
-		return strconv.FormatBool(*target)
-	case *int:
-		return strconv.Itoa(*target)
-	case *time.Duration:
-		return target.String()
+	case *string, *bool, *int, *time.Duration:
+		return fmt.Sprint(v.get())
 	case *[]string:
 		return strings.Join(*target, ",")
 	case *Paths:
@@ -120,21 +113,10 @@ func parseGates(text string) (map[string]bool, error) {
 
 // json is the value as a file would have it.
 func (v value) json() any {
-	switch target := v.target.(type) {
-	case *time.Duration:
-		return max(*target, 0).String()
-	case *string:
-		return *target
-	case *bool:
-		return *target
-	case *int:
-		return *target
-	case *[]string:
-		return *target
-	case *Paths:
-		return *target
-	case *[]int:
-		return *target
+	if d, ok := v.target.(*time.Duration); ok {
+		return max(*d, 0).String()
 	}
-	return *v.target.(*map[string]bool)
+	return v.get()
 }
+
+func (v value) get() any { return reflect.ValueOf(v.target).Elem().Interface() }
