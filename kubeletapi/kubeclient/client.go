@@ -27,15 +27,18 @@
 package kubeclient
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
 	"kubeletauth/authn"
 	"kubeletauth/authz"
+	"kubeletauth/kubeletapi/internal/ttlcache"
 )
 
 const defaultTimeout = 10 * time.Second
@@ -75,8 +78,8 @@ type Config struct {
 type Client struct {
 	config  Config
 	files   *clientFiles
-	plugins *pluginRuns
-	start   time.Time
+	plugins pluginRuns
+	closed  atomic.Bool
 	trouble trouble
 
 	tokens   api
@@ -96,12 +99,12 @@ func newClient(cfg Config, serviceAccount string) (*Client, error) {
 	}
 	c := &Client{
 		config:   cfg,
-		plugins:  newPluginRuns(),
-		start:    time.Now(),
+		plugins:  pluginRuns{Timeout: pluginTimeout},
+		trouble:  trouble{failed: ttlcache.NewTable[error](maxRemembered)},
 		tokens:   api{kind: "TokenReview", group: "authentication.k8s.io", resource: "tokenreviews"},
 		accesses: api{kind: "SubjectAccessReview", group: "authorization.k8s.io", resource: "subjectaccessreviews"},
 	}
-	files, err := newClientFiles(&c.config, serviceAccount, c.plugins)
+	files, err := newClientFiles(&c.config, serviceAccount, &c.plugins)
 	if err != nil {
 		return nil, err
 	}
@@ -121,15 +124,9 @@ func (cfg *Config) complete() error {
 	case !validHeader(cfg.UserAgent):
 		return errors.New("the user agent contains a control character")
 	}
-	if cfg.Timeout == 0 {
-		cfg.Timeout = defaultTimeout
-	}
-	if cfg.UserAgent == "" {
-		cfg.UserAgent = userAgent()
-	}
-	if cfg.Logger == nil {
-		cfg.Logger = slog.Default()
-	}
+	cfg.Timeout = cmp.Or(cfg.Timeout, defaultTimeout)
+	cfg.UserAgent = cmp.Or(cfg.UserAgent, userAgent())
+	cfg.Logger = cmp.Or(cfg.Logger, slog.Default())
 	if cfg.Report == nil {
 		cfg.Report = cfg.logReload
 	}
@@ -199,13 +196,14 @@ func (c *Client) Close() {
 	if _, err := c.session(); err != nil {
 		return
 	}
-	c.plugins.close()
+	c.closed.Store(true)
+	c.plugins.Close()
 	c.files.current.Load().retire() // a later one is that of a review, which retires it at its end
 }
 
 // session returns what the files say now.
 func (c *Client) session() (*session, error) {
-	if c.files == nil || c.plugins.closed() {
+	if c.files == nil || c.closed.Load() {
 		return nil, errors.New("the client of the API server is closed, or was not made by New")
 	}
 	return c.files.get(), nil

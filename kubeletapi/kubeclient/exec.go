@@ -93,7 +93,7 @@ func (e *execPlugin) told(ca []byte) *execPlugin {
 	return &p
 }
 
-// run runs the plugin once, for at most 30 seconds, and returns its answer
+// run runs the plugin once, until ctx ends, and returns its answer
 // (refreshCredsLocked in k8s.io/client-go plugin/pkg/client/auth/exec/exec.go).
 // It has no input. What it writes to its standard error may hold a credential,
 // and goes nowhere.
@@ -106,8 +106,6 @@ func (e *execPlugin) run(ctx context.Context) (status *execStatus, err error) {
 }
 
 func (e *execPlugin) output(ctx context.Context) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, pluginTimeout)
-	defer cancel()
 	stdout := &boundedBuffer{max: maxStdout}
 	cmd := exec.CommandContext(ctx, e.Command, e.Args...)
 	cmd.Env, cmd.Stdout = e.environment(), stdout

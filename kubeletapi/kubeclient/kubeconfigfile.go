@@ -1,6 +1,7 @@
 package kubeclient
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -55,10 +56,7 @@ func (f *kubeconfigFile) parse(content []byte) (*source, error) {
 
 // open makes s follow the files that it names.
 func (f *kubeconfigFile) open(s *source) (err error) {
-	before := f.before
-	if before == nil {
-		before = &source{}
-	}
+	before := cmp.Or(f.before, &source{})
 	s.caFile, s.pairFiles, s.tokenFile = before.caFile, before.pairFiles, before.tokenFile
 	if s.caFile == nil || s.names.ca != before.names.ca {
 		if s.caFile, err = reload.New(s.names.ca.authorities, f.report); err != nil {

@@ -39,26 +39,7 @@ type plugin struct {
 }
 
 // pluginRuns are those of a client, which ends them.
-type pluginRuns struct {
-	ttlcache.Group[*plugin, *credential]
-	ctx    context.Context
-	cancel context.CancelFunc
-}
-
-func newPluginRuns() *pluginRuns {
-	r := &pluginRuns{}
-	r.Timeout = pluginTimeout
-	r.ctx, r.cancel = context.WithCancel(context.Background())
-	return r
-}
-
-func (r *pluginRuns) closed() bool { return r.ctx.Err() != nil }
-
-// close ends what runs and waits for it.
-func (r *pluginRuns) close() {
-	r.cancel()
-	r.Close()
-}
+type pluginRuns = ttlcache.Group[*plugin, *credential]
 
 // credential returns the current one, or waits for a run of the plugin for as
 // long as ctx lets it.
@@ -96,11 +77,11 @@ func (p *plugin) look(now time.Time) (cred *credential, due bool, err error) {
 }
 
 // run runs the plugin, unless that has just been done.
-func (p *plugin) run(context.Context) (*credential, error) {
+func (p *plugin) run(ctx context.Context) (*credential, error) {
 	if cred, due, err := p.look(time.Now()); !due {
 		return cred, err
 	}
-	status, err := p.exec.run(p.runs.ctx)
+	status, err := p.exec.run(ctx)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err == nil {

@@ -287,7 +287,7 @@ func TestPluginHangs(t *testing.T) {
 func TestPluginRunsAheadOfTheEnd(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	p := &plugin{exec: execPlugin{}, runs: newPluginRuns()}
+	p := &plugin{exec: execPlugin{}, runs: new(pluginRuns)}
 	now := time.Now()
 	for _, test := range []struct{ life, ahead time.Duration }{{time.Hour, renewAhead}, {50 * time.Second, 5 * time.Second}} {
 		end := now.Add(test.life)

@@ -79,7 +79,7 @@ func (c *Client) do(ctx context.Context, cred *credential, method string, to *ur
 	transport, done := cred.use()
 	defer func() {
 		done(err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) && time.Since(start) >= c.config.Timeout/2)
-		if c.plugins.closed() {
+		if c.closed.Load() {
 			cred.retire()
 		}
 	}()

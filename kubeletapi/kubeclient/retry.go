@@ -2,15 +2,15 @@ package kubeclient
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"math/rand/v2"
 	"net/http"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"kubeletauth/kubeletapi/internal/ttlcache"
 )
 
 const (
@@ -30,21 +30,11 @@ const (
 // asked all the time: so its failure is the answer for a moment.
 type trouble struct {
 	failures atomic.Int64
-
-	mu     sync.Mutex
-	failed map[digest]failedTry // by question
-}
-
-// digest is that of a question.
-type digest [sha256.Size]byte
-
-type failedTry struct {
-	err error
-	at  time.Time
+	failed   *ttlcache.Table[error] // by question
 }
 
 // retry is the function, except in trouble.
-func (t *trouble) retry(ctx context.Context, question func() digest, try func() error) error {
+func (t *trouble) retry(ctx context.Context, question func() ttlcache.Key, try func() error) error {
 	counted := func() error {
 		err := try()
 		if err == nil {
@@ -58,33 +48,14 @@ func (t *trouble) retry(ctx context.Context, question func() digest, try func() 
 		return retry(ctx, counted)
 	}
 	key := question()
-	if err := t.recent(key); err != nil {
-		return err
+	if err, ok := t.failed.Get(key, time.Now()); ok {
+		return *err
 	}
 	err := counted()
 	if err != nil && ctx.Err() == nil {
-		t.remember(key, err)
+		t.failed.Put(&ttlcache.Entry[error]{Key: key, Value: err}, time.Now(), failurePause)
 	}
 	return err
-}
-
-// recent returns the failure of a question that is not to be asked again yet.
-func (t *trouble) recent(key digest) error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if f := t.failed[key]; time.Since(f.at) < failurePause {
-		return f.err
-	}
-	return nil
-}
-
-func (t *trouble) remember(key digest, err error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.failed == nil || len(t.failed) >= maxRemembered {
-		t.failed = map[digest]failedTry{}
-	}
-	t.failed[key] = failedTry{err, time.Now()}
 }
 
 // retry calls try until it succeeds, up to five times, as the kubelet's webhooks
@@ -156,10 +127,8 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) <= d || ctx.Err() != nil {
 		return false
 	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
 	select {
-	case <-timer.C:
+	case <-time.After(d):
 		return true
 	case <-ctx.Done():
 		return false

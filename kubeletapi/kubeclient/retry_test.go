@@ -16,6 +16,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"kubeletauth/kubeletapi/internal/ttlcache"
 )
 
 // play makes the outcome that a word of a script describes: a code, with
@@ -186,11 +188,11 @@ func TestTroubleEndsRetries(t *testing.T) {
 					n, _ := strconv.Atoi(times)
 					script = append(script, slices.Repeat([]string{word}, n)...)
 				}
-				var trouble trouble
+				trouble := trouble{failed: ttlcache.NewTable[error](maxRemembered)}
 				var tries []int
 				for len(script) > 0 {
 					n := 0
-					question := func() digest { return digest{byte(len(tries))} }
+					question := func() ttlcache.Key { return ttlcache.Key{byte(len(tries))} }
 					trouble.retry(t.Context(), question, func() error {
 						word := "201"
 						if len(script) > 0 {
@@ -234,11 +236,11 @@ func TestTroubleSpacesTries(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				var trouble trouble
+				trouble := trouble{failed: ttlcache.NewTable[error](maxRemembered)}
 				trouble.failures.Store(int64(test.failures))
 				asked, tries, down := 0, 0, true
 				ask := func(q int) error {
-					return trouble.retry(t.Context(), func() digest { return digest{byte(q), byte(q >> 8)} }, func() error {
+					return trouble.retry(t.Context(), func() ttlcache.Key { return ttlcache.Key{byte(q), byte(q >> 8)} }, func() error {
 						tries++
 						if time.Sleep(test.lasts); down {
 							return fmt.Errorf("%w: %d", play("503"), q)
@@ -260,8 +262,8 @@ func TestTroubleSpacesTries(t *testing.T) {
 				if tries > most || test.most == all && tries < asked {
 					t.Errorf("%d tries of %d questions, want %d", tries, asked, most)
 				}
-				if len(trouble.failed) > maxRemembered {
-					t.Errorf("%d failures are remembered", len(trouble.failed))
+				if trouble.failed.Len() > maxRemembered {
+					t.Errorf("%d failures are remembered", trouble.failed.Len())
 				}
 				ask(0)
 				down = false
@@ -278,9 +280,9 @@ func TestTroubleSpacesTries(t *testing.T) {
 
 func TestTroubleIsOverSoon(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var trouble trouble
+		trouble := trouble{failed: ttlcache.NewTable[error](maxRemembered)}
 		trouble.failures.Store(maxFailures)
-		question := func() digest { return digest{} }
+		question := func() ttlcache.Key { return ttlcache.Key{} }
 		trouble.retry(t.Context(), question, func() error { return play("503") })
 		start := time.Now()
 		for trouble.retry(t.Context(), question, func() error { return nil }) != nil {

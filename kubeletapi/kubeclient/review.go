@@ -13,6 +13,7 @@ import (
 
 	"kubeletauth/authz"
 	"kubeletauth/kubeletapi/internal/exactjson"
+	"kubeletauth/kubeletapi/internal/ttlcache"
 )
 
 const (
@@ -27,9 +28,8 @@ const (
 // api is one kind of review, and which version of it the API server knows.
 type api struct {
 	kind, group, resource string
-	// beta is when v1beta1 was last found to be the version to ask, in
-	// nanoseconds since the client's start; zero for v1.
-	beta atomic.Int64
+	// beta is when v1beta1 was last found to be the version to ask; nil for v1.
+	beta atomic.Pointer[time.Time]
 }
 
 // question is one review to be made.
@@ -47,7 +47,7 @@ func review[Status any](ctx context.Context, c *Client, q *question) (*Status, e
 	defer cancel()
 	var data []byte
 	var version string
-	err := c.trouble.retry(ctx, q.digest, func() (err error) {
+	err := c.trouble.retry(ctx, q.key, func() (err error) {
 		data, version, err = c.ask(ctx, q)
 		return err
 	})
@@ -86,11 +86,11 @@ func decode[Status any](data []byte, kind, apiVersion string, secrets ...string)
 // ask sends a question in the version that the API server is thought to know,
 // and in the other if it answers 404.
 func (c *Client) ask(ctx context.Context, q *question) (data []byte, version string, err error) {
-	now := max(1, int64(time.Since(c.start)))
+	now := time.Now()
 	version = q.preferred(now)
 	if data, err = c.send(ctx, q, version); !isNotFound(err) {
 		if err == nil && version == v1 {
-			q.beta.Store(0)
+			q.beta.Store(nil)
 		}
 		return data, version, err
 	}
@@ -98,23 +98,23 @@ func (c *Client) ask(ctx context.Context, q *question) (data []byte, version str
 		version = v1beta1
 	} else {
 		version = v1
-		q.beta.Store(0)
+		q.beta.Store(nil)
 	}
 	data, err = c.send(ctx, q, version)
 	switch {
 	case err == nil && version == v1beta1:
-		q.beta.Store(now)
+		q.beta.Store(&now)
 	case isNotFound(err):
-		err = unknownGroup(err, q.group)
+		err = fmt.Errorf("the server knows neither %s/v1 nor v1beta1, so it is no API server, or the path in its URL is wrong: %w", q.group, err)
 	}
 	return data, version, err
 }
 
 // preferred returns the version to ask first. When a memory of v1beta1 has
 // become old, one question tries v1 and the others go on.
-func (a *api) preferred(now int64) string {
+func (a *api) preferred(now time.Time) string {
 	since := a.beta.Load()
-	if since == 0 || now-since >= int64(betaMemory) && a.beta.CompareAndSwap(since, now) {
+	if since == nil || now.Sub(*since) >= betaMemory && a.beta.CompareAndSwap(since, &now) {
 		return v1
 	}
 	return v1beta1
@@ -136,8 +136,8 @@ func (q *question) body(version string) ([]byte, error) {
 	}{Kind: q.kind, APIVersion: q.group + "/" + version, Spec: q.spec(version)})
 }
 
-// digest is the same for the same question, and tells nothing of it.
-func (q *question) digest() digest {
+// key is the same for the same question, and tells nothing of it.
+func (q *question) key() ttlcache.Key {
 	body, _ := q.body(v1) // whose error is that of asking
 	return sha256.Sum256(body)
 }
@@ -145,19 +145,17 @@ func (q *question) digest() digest {
 // accessSpecV1beta1 is that of k8s.io/api authorization/v1beta1/types.go: it
 // calls the groups group.
 type accessSpecV1beta1 struct {
-	ResourceAttributes    *authz.ResourceAttributes    `json:"resourceAttributes,omitempty"`
-	NonResourceAttributes *authz.NonResourceAttributes `json:"nonResourceAttributes,omitempty"`
-	User                  string                       `json:"user,omitempty"`
-	Groups                []string                     `json:"group,omitempty"`
-	Extra                 map[string][]string          `json:"extra,omitempty"`
-	UID                   string                       `json:"uid,omitempty"`
+	authz.SubjectAccessReviewSpec // without Groups
+
+	Group []string `json:"group,omitempty"`
 }
 
 func accessSpec(spec authz.SubjectAccessReviewSpec, version string) any {
 	if version == v1 {
 		return spec
 	}
-	beta := accessSpecV1beta1(spec)
+	beta := accessSpecV1beta1{spec, spec.Groups}
+	beta.Groups = nil
 	if spec.ResourceAttributes != nil {
 		attributes := *spec.ResourceAttributes
 		attributes.FieldSelector, attributes.LabelSelector = nil, nil

@@ -79,11 +79,6 @@ func redirected(resp *http.Response, secrets ...string) *StatusError {
 	return e
 }
 
-// unknownGroup is the answer of an API server that knows no version of a group.
-func unknownGroup(err error, group string) error {
-	return fmt.Errorf("the server knows neither %s/v1 nor v1beta1, so it is no API server, or the path in its URL is wrong: %w", group, err)
-}
-
 // reasonOf is the word that Kubernetes has for a code.
 func reasonOf(code int) string {
 	switch code {
