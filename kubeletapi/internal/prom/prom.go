@@ -27,7 +27,7 @@ type Registry struct {
 type family struct {
 	name, help, kind string
 	labels           []string
-	mu               sync.RWMutex
+	mu               sync.Mutex
 	series           map[string]sample // by rendered label pairs
 	make             func() sample
 }
@@ -37,8 +37,26 @@ type sample interface {
 	write(w *bytes.Buffer, name, labels string)
 }
 
-// CounterVec is a metric that only grows, for each combination of label values.
-type CounterVec struct{ family *family }
+// Vec is a metric for each combination of label values.
+type Vec[S sample] struct{ family *family }
+
+// With returns the one for these label values, in the order of the labels.
+func (v Vec[S]) With(values ...string) S {
+	s, _ := v.family.with(values).(S)
+	return s
+}
+
+// Func has a counter or gauge read each time it is written, from a function that is
+// safe for concurrent use. That of a counter never returns less than before.
+func (v Vec[S]) Func(read func() int64, values ...string) { v.family.put(reading(read), values) }
+
+// A counter only grows, a gauge goes up and down, and a histogram sorts observations
+// into buckets.
+type (
+	CounterVec   = Vec[*Counter]
+	GaugeVec     = Vec[*Gauge]
+	HistogramVec = Vec[*Histogram]
+)
 
 // Counter returns a new counter. Label values must come from a small set: each
 // combination is kept for good.
@@ -46,18 +64,8 @@ func (r *Registry) Counter(name, help string, labels ...string) CounterVec {
 	return CounterVec{r.add(name, help, "counter", labels, func() sample { return new(Counter) })}
 }
 
-// With returns the counter for these label values, in the order of the labels.
-func (v CounterVec) With(values ...string) *Counter {
-	c, _ := v.family.with(values).(*Counter)
-	return c
-}
-
-// Func has a counter read each time it is written: from a function that is safe
-// for concurrent use and never returns less than before.
-func (v CounterVec) Func(read func() int64, values ...string) { v.family.put(reading(read), values) }
-
 // Counter is one count.
-type Counter struct{ n atomic.Uint64 }
+type Counter struct{ n atomic.Int64 }
 
 // Inc adds one.
 func (c *Counter) Inc() {
@@ -67,30 +75,16 @@ func (c *Counter) Inc() {
 }
 
 // Value returns the count so far.
-func (c *Counter) Value() int64 { return int64(c.n.Load()) }
+func (c *Counter) Value() int64 { return c.n.Load() }
 
 func (c *Counter) write(w *bytes.Buffer, name, labels string) {
 	fmt.Fprintf(w, "%s%s %d\n", name, braced(labels), c.n.Load())
 }
 
-// GaugeVec is a metric that goes up and down, for each combination of label
-// values.
-type GaugeVec struct{ family *family }
-
 // Gauge returns a new gauge; see [Registry.Counter] for the labels.
 func (r *Registry) Gauge(name, help string, labels ...string) GaugeVec {
 	return GaugeVec{r.add(name, help, "gauge", labels, func() sample { return new(Gauge) })}
 }
-
-// With returns the gauge for these label values, in the order of the labels.
-func (v GaugeVec) With(values ...string) *Gauge {
-	g, _ := v.family.with(values).(*Gauge)
-	return g
-}
-
-// Func has a gauge read each time it is written, from a function that is safe for
-// concurrent use.
-func (v GaugeVec) Func(read func() int64, values ...string) { v.family.put(reading(read), values) }
 
 // reading is a series that keeps nothing itself.
 type reading func() int64
@@ -99,8 +93,8 @@ func (r reading) write(w *bytes.Buffer, name, labels string) {
 	fmt.Fprintf(w, "%s%s %d\n", name, braced(labels), r())
 }
 
-// Gauge is one value that goes up and down.
-type Gauge struct{ n atomic.Int64 }
+// Gauge is a count that may go down too.
+type Gauge struct{ Counter }
 
 // Add adds n, which may be negative.
 func (g *Gauge) Add(n int64) {
@@ -109,29 +103,12 @@ func (g *Gauge) Add(n int64) {
 	}
 }
 
-// Value returns the value now.
-func (g *Gauge) Value() int64 { return g.n.Load() }
-
-func (g *Gauge) write(w *bytes.Buffer, name, labels string) {
-	fmt.Fprintf(w, "%s%s %d\n", name, braced(labels), g.n.Load())
-}
-
-// HistogramVec sorts observations into buckets, for each combination of label
-// values.
-type HistogramVec struct{ family *family }
-
 // Histogram returns a new histogram with these upper bounds, which ascend; see
 // [Registry.Counter] for the labels.
 func (r *Registry) Histogram(name, help string, bounds []float64, labels ...string) HistogramVec {
 	return HistogramVec{r.add(name, help, "histogram", labels, func() sample {
 		return &Histogram{bounds: bounds, counts: make([]atomic.Uint64, len(bounds)+1)}
 	})}
-}
-
-// With returns the histogram for these label values, in the order of the labels.
-func (v HistogramVec) With(values ...string) *Histogram {
-	h, _ := v.family.with(values).(*Histogram)
-	return h
 }
 
 // Histogram is one set of buckets.
@@ -210,12 +187,6 @@ func (f *family) with(values []string) sample {
 		return nil
 	}
 	pairs := f.pairs(values)
-	f.mu.RLock()
-	s := f.series[pairs]
-	f.mu.RUnlock()
-	if s != nil {
-		return s
-	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.series[pairs] == nil {
@@ -229,17 +200,11 @@ func (f *family) pairs(values []string) string {
 	if len(values) != len(f.labels) {
 		panic(fmt.Sprintf("metric %s has %d labels, not %d", f.name, len(f.labels), len(values)))
 	}
-	var b strings.Builder
+	pairs := make([]string, len(values))
 	for i, value := range values {
-		if i > 0 {
-			b.WriteByte(',')
-		}
-		b.WriteString(f.labels[i])
-		b.WriteString(`="`)
-		b.WriteString(labelEscaper.Replace(value))
-		b.WriteByte('"')
+		pairs[i] = f.labels[i] + `="` + labelEscaper.Replace(value) + `"`
 	}
-	return b.String()
+	return strings.Join(pairs, ",")
 }
 
 var (
@@ -257,8 +222,8 @@ func (r *Registry) WriteTo(w io.Writer) (int64, error) {
 }
 
 func (f *family) write(b *bytes.Buffer) {
-	f.mu.RLock()
-	defer f.mu.RUnlock()
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	if len(f.series) == 0 {
 		return
 	}
