@@ -1,6 +1,7 @@
 package apiservertest
 
 import (
+	"cmp"
 	"crypto/tls"
 	"encoding/base64"
 	"encoding/json"
@@ -11,10 +12,7 @@ import (
 // empty token stands for [Server.ClientToken]. The token need not be one that
 // the server accepts.
 func (s *Server) Kubeconfig(token string) []byte {
-	if token == "" {
-		token = s.ClientToken()
-	}
-	quoted, _ := json.Marshal(token) // a JSON string is a YAML string; strings never fail
+	quoted, _ := json.Marshal(cmp.Or(token, s.ClientToken())) // a JSON string is a YAML string; strings never fail
 	return s.kubeconfig("    token: " + string(quoted) + "\n")
 }
 

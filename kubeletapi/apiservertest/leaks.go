@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"runtime"
+	"runtime/pprof"
 	"time"
 )
 
@@ -35,14 +35,10 @@ func Run(m interface{ Run() int }) int {
 // others returns the stacks of all goroutines but the caller's and the one that
 // package os/signal starts for good.
 func others() [][]byte {
-	buffer := make([]byte, 1<<20)
-	n := runtime.Stack(buffer, true)
-	for n == len(buffer) {
-		buffer = make([]byte, 2*n)
-		n = runtime.Stack(buffer, true)
-	}
+	var all bytes.Buffer
+	pprof.Lookup("goroutine").WriteTo(&all, 2)
 	var found [][]byte
-	for _, stack := range bytes.Split(bytes.TrimSpace(buffer[:n]), []byte("\n\n"))[1:] {
+	for _, stack := range bytes.Split(bytes.TrimSpace(all.Bytes()), []byte("\n\n"))[1:] {
 		if !bytes.Contains(stack, []byte("\nos/signal.loop(")) {
 			found = append(found, stack)
 		}

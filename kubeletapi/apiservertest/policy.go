@@ -132,10 +132,7 @@ func anyOrIn(list []string, value string) bool {
 }
 
 func resourceName(a *authz.ResourceAttributes) string {
-	if a.Subresource == "" {
-		return a.Resource
-	}
-	return a.Resource + "/" + a.Subresource
+	return strings.TrimSuffix(a.Resource+"/"+a.Subresource, "/")
 }
 
 // describe says what is asked as the RBAC authorizer logs it.

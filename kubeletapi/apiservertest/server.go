@@ -165,12 +165,9 @@ type run struct {
 	server *http.Server
 	cancel context.CancelFunc
 	served chan struct{} // closed when no more connections are accepted
-	open   sync.Map      // of net.Conn
 	conns  sync.WaitGroup
 
-	mu       sync.Mutex     // guards what follows
-	over     bool           // no more requests
-	requests sync.WaitGroup // over HTTP/2 they may outlive their connection
+	requests sync.RWMutex // each holds it for reading; over HTTP/2 they may outlive their connection
 }
 
 func serve(s *Server, listener net.Listener) *run {
@@ -200,32 +197,20 @@ func serve(s *Server, listener net.Listener) *run {
 
 func (r *run) track(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		if !r.admit() {
+		if !r.requests.TryRLock() {
 			panic(http.ErrAbortHandler)
 		}
-		defer r.requests.Done()
+		defer r.requests.RUnlock()
 		next.ServeHTTP(w, req)
 	})
 }
 
-func (r *run) admit() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if !r.over {
-		r.requests.Add(1)
-	}
-	return !r.over
-}
-
-func (r *run) state(c net.Conn, state http.ConnState) {
+func (r *run) state(_ net.Conn, state http.ConnState) {
 	switch state {
 	case http.StateNew:
-		r.open.Store(c, nil)
 		r.conns.Add(1)
 	case http.StateClosed, http.StateHijacked:
-		if _, ok := r.open.LoadAndDelete(c); ok {
-			r.conns.Done()
-		}
+		r.conns.Done()
 	}
 }
 
@@ -237,8 +222,5 @@ func (r *run) stop() {
 	<-r.served
 	r.server.Close()
 	r.conns.Wait()
-	r.mu.Lock()
-	r.over = true
-	r.mu.Unlock()
-	r.requests.Wait()
+	r.requests.Lock() // for good
 }

@@ -75,12 +75,7 @@ func (t *tokens) review(spec authn.TokenReviewSpec) authn.TokenReviewStatus {
 	if len(wanted) == 0 {
 		wanted = t.own
 	}
-	var met []string
-	for _, audience := range id.audiences {
-		if slices.Contains(wanted, audience) {
-			met = append(met, audience)
-		}
-	}
+	met := slices.DeleteFunc(slices.Clone(id.audiences), func(audience string) bool { return !slices.Contains(wanted, audience) })
 	if len(met) == 0 {
 		return authn.TokenReviewStatus{Error: fmt.Sprintf(
 			"token audiences %q is invalid for the target audiences %q", id.audiences, wanted)}
