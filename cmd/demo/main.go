@@ -18,6 +18,8 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"kubeletauth/kubeletapi/apiservertest"
 )
 
 func main() {
@@ -69,7 +71,7 @@ func demo(ctx context.Context, port, apiServerPort int, logger *slog.Logger, use
 	}
 	defer os.RemoveAll(dir)
 	w := &world{dir: dir, logger: logger, tokens: map[string]string{}}
-	if err := w.startAPIServer(apiServerPort); err != nil {
+	if w.apiServer, err = apiservertest.Start(apiservertest.Config{Addr: loopback(apiServerPort)}); err != nil {
 		return fmt.Errorf("--api-server-port: %w", err)
 	}
 	defer w.apiServer.Close()

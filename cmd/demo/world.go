@@ -41,11 +41,6 @@ func (w *world) write(name string, content []byte) error {
 	return os.WriteFile(w.path(name), content, 0o600)
 }
 
-func (w *world) startAPIServer(port int) (err error) {
-	w.apiServer, err = apiservertest.Start(apiservertest.Config{Addr: loopback(port)})
-	return err
-}
-
 func loopback(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
 
 // writeFiles makes the certificates and writes what the server and curl read.

@@ -120,6 +120,10 @@ func serve(ctx context.Context, opts options.Options) error {
 		return err
 	}
 	defer auth.Close()
+	var background sync.WaitGroup
+	defer background.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	server := &kubeletapi.Server{Config: opts.Config, Auth: auth}
 	api := nodeAPI(opts, auth, server)
 	server.Handler = api.Handler()
@@ -133,12 +137,8 @@ func serve(ctx context.Context, opts options.Options) error {
 			return err
 		}
 		server.Handler = route(opts.UpstreamPaths, proxy, server.Handler)
-		defer shutDown(ctx, proxy)()
+		background.Go(func() { shutDown(ctx, proxy) })
 	}
-	var background sync.WaitGroup
-	defer background.Wait()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	server.Ready = func(address net.Addr) {
 		opts.Logger.Info("Serving", "url", "https://"+address.String(), "node", auth.NodeName)
 		background.Go(func() { notify(ctx, address, api.HealthHandler(), opts.Logger) })
@@ -158,16 +158,11 @@ func openDecisionLog(ctx context.Context, opts options.Options) (*decisionlog.Lo
 	}
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
+	context.AfterFunc(ctx, func() { signal.Stop(hup); close(hup) })
 	go func() {
-		defer signal.Stop(hup)
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-hup:
-				if err := log.Reopen(); err != nil {
-					opts.Logger.Error("The decision log goes on in the old file", "err", err)
-				}
+		for range hup {
+			if err := log.Reopen(); err != nil {
+				opts.Logger.Error("The decision log goes on in the old file", "err", err)
 			}
 		}
 	}()
@@ -183,19 +178,12 @@ func route(prefixes []string, proxy, own http.Handler) http.Handler {
 	return upstream.Route([]string{"/metrics/kubeletauth"}, own, proxy)
 }
 
-// shutDown gives the tunnels 20 seconds to end once ctx has ended. The function
-// it returns waits for that.
-func shutDown(ctx context.Context, proxy *upstream.Proxy) func() {
-	ctx, stop := context.WithCancel(ctx)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		<-ctx.Done()
-		drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
-		defer cancel()
-		proxy.Shutdown(drain)
-	}()
-	return func() { stop(); <-done }
+// shutDown gives the tunnels 20 seconds to end once ctx has ended.
+func shutDown(ctx context.Context, proxy *upstream.Proxy) {
+	<-ctx.Done()
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
+	defer cancel()
+	proxy.Shutdown(drain)
 }
 
 func nodeAPI(opts options.Options, auth *kubeletapi.Auth, server *kubeletapi.Server) node.API {

@@ -120,20 +120,10 @@ func ping(ctx context.Context, address net.Addr, health http.Handler) error {
 	if err != nil {
 		return err
 	}
-	w := &statusWriter{header: http.Header{}, code: http.StatusOK}
+	w := &headOnly{header: http.Header{}, status: http.StatusOK}
 	health.ServeHTTP(w, r)
-	if w.code != http.StatusOK {
-		return fmt.Errorf("/healthz is %d", w.code)
+	if w.status != http.StatusOK {
+		return fmt.Errorf("/healthz is %d", w.status)
 	}
 	return ctx.Err()
 }
-
-// statusWriter keeps the status of an answer.
-type statusWriter struct {
-	header http.Header
-	code   int
-}
-
-func (w *statusWriter) Header() http.Header         { return w.header }
-func (w *statusWriter) WriteHeader(code int)        { w.code = code }
-func (w *statusWriter) Write(b []byte) (int, error) { return len(b), nil }

@@ -61,13 +61,9 @@ func (r *roles) flags() *flag.FlagSet {
 	return flags
 }
 
-func rbacCommand(_ context.Context, args []string, stdout, stderr io.Writer) int {
-	return rbac(args, stdout, stderr)
-}
-
-// rbac prints the roles that args describe and returns the exit code: 2 for a
+// rbacCommand prints the roles that args describe and returns the exit code: 2 for a
 // mistake in args, and 1 if stdout cannot be written to.
-func rbac(args []string, stdout, stderr io.Writer) int {
+func rbacCommand(_ context.Context, args []string, stdout, stderr io.Writer) int {
 	var r roles
 	flags := r.flags()
 	err := flags.Parse(args)

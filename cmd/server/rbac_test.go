@@ -101,7 +101,7 @@ func TestRBACMistakes(t *testing.T) {
 		{"--service-account=|--apiserver-user=|--scraper-service-account=", "every subject is empty|--apiserver-user"},
 	} {
 		var stdout, stderr bytes.Buffer
-		code := rbac(strings.Split(tt.args, "|"), &stdout, &stderr)
+		code := rbacCommand(t.Context(), strings.Split(tt.args, "|"), &stdout, &stderr)
 		message := stderr.String()
 		if code != 2 || stdout.Len() != 0 || !strings.HasPrefix(message, "server rbac: ") || !strings.HasSuffix(message, "(-h lists the flags)\n") {
 			t.Errorf("%q: exit code %d, %q, %q", tt.args, code, stdout.String(), message)
@@ -154,7 +154,7 @@ func TestRBACIsWhole(t *testing.T) {
 
 func TestRBACCannotWrite(t *testing.T) {
 	var stderr bytes.Buffer
-	if code := rbac(nil, full{}, &stderr); code != 1 || stderr.String() != "server rbac: no space\n" {
+	if code := rbacCommand(t.Context(), nil, full{}, &stderr); code != 1 || stderr.String() != "server rbac: no space\n" {
 		t.Errorf("exit code %d: %s", code, stderr.String())
 	}
 }
