@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/asn1"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/http"
@@ -106,12 +105,11 @@ func certificateUser(leaf *x509.Certificate) (*UserInfo, error) {
 	if err != nil {
 		return nil, err
 	}
-	fingerprint := sha256.Sum256(leaf.Raw)
 	return &UserInfo{
 		Username: leaf.Subject.CommonName,
 		UID:      uid,
 		Groups:   leaf.Subject.Organization,
-		Extra:    map[string][]string{ExtraCredentialID: {"X509SHA256=" + hex.EncodeToString(fingerprint[:])}},
+		Extra:    map[string][]string{ExtraCredentialID: {fmt.Sprintf("X509SHA256=%x", sha256.Sum256(leaf.Raw))}},
 	}, nil
 }
 

@@ -1,6 +1,7 @@
 package kubeletapi
 
 import (
+	"cmp"
 	"math/rand/v2"
 	"sync/atomic"
 	"time"
@@ -42,10 +43,7 @@ func (t *term) beginFixed(now time.Time, ttl time.Duration) {
 // failed with err. It reports whether that may be: for some time beyond before's
 // TTL, and only while the API server is in trouble.
 func (t *term) repeat(before *term, staleFor time.Duration, now time.Time, err error) bool {
-	t.until = before.until
-	if t.until == 0 {
-		t.until = ttlcache.After(now, before.expires.Left(now)+staleFor)
-	}
+	t.until = cmp.Or(before.until, ttlcache.After(now, before.expires.Left(now)+staleFor))
 	t.expires = min(ttlcache.After(now, staleTerm), t.until)
 	t.early.Store(int64(staleTerm - renewalPause))
 	return staleFor > 0 && !before.ended() && t.until.Left(now) > 0 && before.expires.Left(now) < staleTerm && kubeclient.IsUnavailable(err)

@@ -1,6 +1,7 @@
 package kubeletapi
 
 import (
+	"cmp"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -41,27 +42,19 @@ func (cfg *Config) servingCertificate(name string, m *metrics) (func(*tls.Client
 	if cfg.TLSCertFile == "" || cfg.TLSPrivateKeyFile == "" {
 		return nil, errors.New("--tls-cert-file and --tls-private-key-file go together: give both, or neither for a certificate that is made")
 	}
-	pair, err := reload.New(func(read reload.ReadFunc) (*tls.Certificate, error) {
-		return readPair(read, cfg.TLSCertFile, cfg.TLSPrivateKeyFile)
-	}, cfg.reportReload(m, "tls-cert-file"))
+	pair, err := reload.New(cfg.readPair, cfg.reportReload(m, "tls-cert-file"))
 	if err != nil {
 		return nil, fmt.Errorf("--tls-cert-file, --tls-private-key-file: %w", err)
 	}
 	return func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return pair.Get(), nil }, nil
 }
 
-func readPair(read reload.ReadFunc, certFile, keyFile string) (*tls.Certificate, error) {
-	certificate, err := read(certFile)
-	if err != nil {
-		return nil, err
-	}
-	key, err := read(keyFile)
-	if err != nil {
-		return nil, err
-	}
+func (cfg *Config) readPair(read reload.ReadFunc) (*tls.Certificate, error) {
+	certificate, certErr := read(cfg.TLSCertFile)
+	key, keyErr := read(cfg.TLSPrivateKeyFile)
 	pair, err := tls.X509KeyPair(certificate, key)
 	if err != nil {
-		return nil, fmt.Errorf("%s and %s: %w", certFile, keyFile, err)
+		err = cmp.Or(certErr, keyErr, fmt.Errorf("%s and %s: %w", cfg.TLSCertFile, cfg.TLSPrivateKeyFile, err))
 	}
-	return &pair, nil
+	return &pair, err
 }

@@ -4,12 +4,13 @@ package decisionlog
 
 import (
 	"bufio"
+	"cmp"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
-	"sync"
 	"syscall"
 	"time"
 
@@ -42,20 +43,15 @@ type Log struct {
 	logger   *slog.Logger
 	queue    chan kubeletapi.Event
 	reopen   chan chan error
-	closing  chan struct{} // closed by Close
+	closing  context.Context // ended by Close
+	close    context.CancelFunc
 	done     chan struct{} // closed when all is written
-	close    sync.Once
 }
 
 // Open opens the file and begins to write. The error names the file.
 func Open(c Config) (*Log, error) {
-	if c.Queue <= 0 {
-		c.Queue = 8192
-	}
-	if c.Logger == nil {
-		c.Logger = slog.Default()
-	}
-	l := &Log{path: c.Path, blocking: c.Blocking, logger: c.Logger, queue: make(chan kubeletapi.Event, c.Queue), reopen: make(chan chan error), closing: make(chan struct{}), done: make(chan struct{})}
+	l := &Log{path: c.Path, blocking: c.Blocking, logger: cmp.Or(c.Logger, slog.Default()), queue: make(chan kubeletapi.Event, cmp.Or(max(c.Queue, 0), 8192)), reopen: make(chan chan error), done: make(chan struct{})}
+	l.closing, l.close = context.WithCancel(context.Background())
 	file, err := l.open()
 	if err != nil {
 		return nil, err
@@ -67,10 +63,8 @@ func Open(c Config) (*Log, error) {
 // LogEvent hands an event over to be written. It returns false if there is no
 // room for it and the log is not blocking, and after Close.
 func (l *Log) LogEvent(e kubeletapi.Event) bool {
-	select {
-	case <-l.closing:
+	if l.closing.Err() != nil {
 		return false
-	default:
 	}
 	select {
 	case l.queue <- e:
@@ -83,7 +77,7 @@ func (l *Log) LogEvent(e kubeletapi.Event) bool {
 	select {
 	case l.queue <- e:
 		return true
-	case <-l.closing:
+	case <-l.closing.Done():
 		return false
 	}
 }
@@ -103,12 +97,10 @@ func (l *Log) Reopen() error {
 // Close writes what is waiting, and closes the file. It waits 5 seconds at most:
 // what a file does not take until then is lost.
 func (l *Log) Close() {
-	l.close.Do(func() { close(l.closing) })
-	late := time.NewTimer(5 * time.Second)
-	defer late.Stop()
+	l.close()
 	select {
 	case <-l.done:
-	case <-late.C:
+	case <-time.After(5 * time.Second):
 		l.logger.Error("Lines are missing in the decision log: it cannot be written fast enough", "file", l.path)
 	}
 }
@@ -143,7 +135,7 @@ func (l *Log) run(file io.WriteCloser) {
 			}
 		case answer := <-l.reopen:
 			answer <- out.reopen()
-		case <-l.closing:
+		case <-l.closing.Done():
 			for len(l.queue) > 0 {
 				out.write(<-l.queue)
 			}

@@ -67,10 +67,7 @@ func (p *Proxy) begin(w http.ResponseWriter, r *http.Request) (*exchange, *http.
 			x.free()
 		}
 	}
-	x.watch, _ = p.watches.Get().(*watch)
-	if x.watch == nil {
-		x.watch = new(watch)
-	}
+	x.watch = p.watches.Get().(*watch)
 	x.watch.begin(x)
 	return x, r
 }

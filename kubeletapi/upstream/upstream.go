@@ -106,7 +106,7 @@ func New(cfg Config) (*Proxy, error) {
 	if cfg.Report == nil {
 		cfg.Report = func(err error) { cfg.Logger.Warn("The upstream's files changed", "err", err) }
 	}
-	p := &Proxy{url: cfg.URL, identity: cfg.IdentityHeaders, timeout: limit(cfg.Timeout, 30*time.Second), idle: limit(cfg.IdleTimeout, 4*time.Hour), made: time.Now(), logger: cfg.Logger}
+	p := &Proxy{url: cfg.URL, identity: cfg.IdentityHeaders, timeout: limit(cfg.Timeout, 30*time.Second), idle: limit(cfg.IdleTimeout, 4*time.Hour), made: time.Now(), watches: sync.Pool{New: func() any { return new(watch) }}, logger: cfg.Logger}
 	var socket string
 	var err error
 	if p.scheme, p.host, socket, err = cfg.target(); err != nil {
@@ -119,7 +119,7 @@ func New(cfg Config) (*Proxy, error) {
 	p.reverse = httputil.ReverseProxy{
 		Rewrite:      p.rewrite,
 		Transport:    sender(p.send),
-		BufferPool:   new(buffers),
+		BufferPool:   &buffers{sync.Pool{New: func() any { return new([bufferBytes]byte) }}},
 		ErrorHandler: p.failed,
 		ErrorLog:     slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelInfo),
 	}
@@ -283,11 +283,6 @@ type buffers struct{ sync.Pool }
 
 const bufferBytes = 32 << 10
 
-func (b *buffers) Get() []byte {
-	if buffer, ok := b.Pool.Get().(*[bufferBytes]byte); ok {
-		return buffer[:]
-	}
-	return make([]byte, bufferBytes)
-}
+func (b *buffers) Get() []byte { return b.Pool.Get().(*[bufferBytes]byte)[:] }
 
 func (b *buffers) Put(buffer []byte) { b.Pool.Put((*[bufferBytes]byte)(buffer)) }

@@ -162,11 +162,9 @@ func (g *Gate) enter(ctx context.Context, from Source) (leave func(Outcome), err
 		return func(Outcome) {}, nil
 	}
 	c := g.join(from)
-	late := time.NewTimer(g.Patience)
-	defer late.Stop()
 	select {
 	case <-c.turn:
-	case <-late.C:
+	case <-time.After(g.Patience):
 		err = ErrBusy
 	case <-ctx.Done():
 		err = ctx.Err()
@@ -175,10 +173,7 @@ func (g *Gate) enter(ctx context.Context, from Source) (leave func(Outcome), err
 	defer g.mu.Unlock()
 	if !c.admitted {
 		g.line = slices.DeleteFunc(g.line, func(other *caller) bool { return other == c })
-		if err == nil {
-			err = ErrBusy
-		}
-		if err == ErrBusy {
+		if err = cmp.Or(err, ErrBusy); err == ErrBusy {
 			g.refused++
 		}
 		return nil, err
@@ -312,9 +307,6 @@ func (g *Gate) welcome(kind uint64) {
 
 // Len counts those inside, and those who wait.
 func (g *Gate) Len() (inside, waiting int) {
-	if g == nil {
-		return 0, 0
-	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.inside, len(g.line)

@@ -34,7 +34,6 @@ type Connection struct {
 	from    *Listener
 	host    string
 	vouched atomic.Bool
-	close   sync.Once
 
 	// The Listener locks what follows.
 	among    crowd // nil once it is closed
@@ -173,13 +172,12 @@ func (l *Listener) count(c *Connection, n int) {
 
 // Close closes the connection.
 func (c *Connection) Close() error {
-	c.close.Do(func() {
-		l := c.from
-		l.mu.Lock()
-		defer l.mu.Unlock()
+	l := c.from
+	l.mu.Lock()
+	if l.leave(c) {
 		l.open--
-		l.leave(c)
-	})
+	}
+	l.mu.Unlock()
 	return c.Conn.Close()
 }
 
@@ -259,9 +257,6 @@ func Host(address string) string {
 	if ip.Is6() {
 		bits = 64
 	}
-	prefix, err := ip.Prefix(bits)
-	if err != nil {
-		return ""
-	}
+	prefix, _ := ip.Prefix(bits) // an address has as many
 	return prefix.String()
 }

@@ -3,6 +3,7 @@
 package selfsigned
 
 import (
+	"cmp"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -10,11 +11,9 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/hex"
 	"encoding/pem"
 	"fmt"
 	"log/slog"
-	"math/big"
 	"net"
 	"os"
 	"path/filepath"
@@ -56,7 +55,9 @@ func (s *Certificate) Get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	}
 	names, addresses := s.names()
 	if s.current == nil && s.Dir != "" {
-		s.current = s.load()
+		if pair, err := tls.LoadX509KeyPair(s.files()); err == nil {
+			s.current = &pair
+		}
 	}
 	if s.current == nil || !fits(s.current.Leaf, names, addresses) {
 		switch made, err := s.make(names, addresses); {
@@ -93,30 +94,13 @@ func fits(leaf *x509.Certificate, names []string, addresses []net.IP) bool {
 	if time.Until(leaf.NotAfter) < renewal || time.Now().Before(leaf.NotBefore) {
 		return false
 	}
-	for _, name := range names {
-		if !slices.Contains(leaf.DNSNames, name) {
-			return false
-		}
-	}
-	for _, ip := range addresses {
-		if !slices.ContainsFunc(leaf.IPAddresses, ip.Equal) {
-			return false
-		}
-	}
-	return true
+	lacksName := func(name string) bool { return !slices.Contains(leaf.DNSNames, name) }
+	lacksAddress := func(ip net.IP) bool { return !slices.ContainsFunc(leaf.IPAddresses, ip.Equal) }
+	return !slices.ContainsFunc(names, lacksName) && !slices.ContainsFunc(addresses, lacksAddress)
 }
 
 func (s *Certificate) files() (certificate, key string) {
 	return filepath.Join(s.Dir, "kubeletauth.crt"), filepath.Join(s.Dir, "kubeletauth.key")
-}
-
-// load returns the pair on disk, or nil if there is none that can be used.
-func (s *Certificate) load() *tls.Certificate {
-	pair, err := tls.LoadX509KeyPair(s.files())
-	if err != nil {
-		return nil
-	}
-	return &pair
 }
 
 func (s *Certificate) make(names []string, addresses []net.IP) (*tls.Certificate, error) {
@@ -124,13 +108,8 @@ func (s *Certificate) make(names []string, addresses []net.IP) (*tls.Certificate
 	if err != nil {
 		return nil, err
 	}
-	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
-	if err != nil {
-		return nil, err
-	}
 	now := time.Now()
 	template := &x509.Certificate{
-		SerialNumber:          serial.Add(serial, big.NewInt(1)),
 		Subject:               pkix.Name{CommonName: fmt.Sprintf("%s@%d", s.Host, now.Unix())},
 		NotBefore:             now.Add(-time.Hour),
 		NotAfter:              now.Add(lifetime),
@@ -153,8 +132,7 @@ func (s *Certificate) make(names []string, addresses []net.IP) (*tls.Certificate
 	if err := s.store(certPEM, keyPEM); err != nil {
 		return nil, err
 	}
-	sum := sha256.Sum256(der)
-	s.Logger.Info("Made a self-signed serving certificate", "names", names, "addresses", addresses, "notAfter", template.NotAfter, "sha256", hex.EncodeToString(sum[:]))
+	s.Logger.Info("Made a self-signed serving certificate", "names", names, "addresses", addresses, "notAfter", template.NotAfter, "sha256", fmt.Sprintf("%x", sha256.Sum256(der)))
 	pair, err := tls.X509KeyPair(certPEM, keyPEM)
 	return &pair, err
 }
@@ -183,14 +161,8 @@ func replaceFile(path string, content []byte, mode os.FileMode) error {
 	}
 	defer os.Remove(f.Name())
 	_, err = f.Write(content)
-	if err == nil {
-		err = f.Chmod(mode)
+	if err = cmp.Or(err, f.Chmod(mode), f.Close()); err == nil {
+		err = os.Rename(f.Name(), path)
 	}
-	if closeErr := f.Close(); err == nil {
-		err = closeErr
-	}
-	if err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
+	return err
 }

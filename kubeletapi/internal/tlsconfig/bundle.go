@@ -31,11 +31,8 @@ func NewBundle(roots *x509.CertPool) *Bundle {
 // refused, for it is still being written; one that ends between two is taken.
 func ParseBundle(content []byte) (*Bundle, error) {
 	ca, found := NewBundle(x509.NewCertPool()), false
-	for {
-		var block *pem.Block
-		if block, content = pem.Decode(content); block == nil {
-			break
-		}
+	block, content := pem.Decode(content)
+	for ; block != nil; block, content = pem.Decode(content) {
 		if block.Type != "CERTIFICATE" || len(block.Headers) > 0 {
 			continue
 		}

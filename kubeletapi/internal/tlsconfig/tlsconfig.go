@@ -34,15 +34,9 @@ func New(minVersion string, cipherSuiteNames []string, curves []int) (*tls.Confi
 
 // tlsVersion is TLSVersion of k8s.io/component-base cli/flag.
 func tlsVersion(name string) (uint16, error) {
-	switch name {
-	case "VersionTLS10":
-		return tls.VersionTLS10, nil
-	case "VersionTLS11":
-		return tls.VersionTLS11, nil
-	case "VersionTLS12", "":
-		return tls.VersionTLS12, nil
-	case "VersionTLS13":
-		return tls.VersionTLS13, nil
+	versions := map[string]uint16{"": tls.VersionTLS12, "VersionTLS10": tls.VersionTLS10, "VersionTLS11": tls.VersionTLS11, "VersionTLS12": tls.VersionTLS12, "VersionTLS13": tls.VersionTLS13}
+	if version, ok := versions[name]; ok {
+		return version, nil
 	}
 	return 0, fmt.Errorf("unknown tls version %q (want VersionTLS10, VersionTLS11, VersionTLS12 or VersionTLS13)", name)
 }

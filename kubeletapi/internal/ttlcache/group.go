@@ -37,23 +37,19 @@ type flight[V any] struct {
 // Timeout. Since the answer may have come between the caller's own look and this
 // call, ask should look once more before it asks, and should have stored the answer
 // when it returns.
-func (g *Group[K, V]) Do(ctx context.Context, key K, ask func(ctx context.Context) (V, error)) (V, error) {
+func (g *Group[K, V]) Do(ctx context.Context, key K, ask func(ctx context.Context) (V, error)) (none V, err error) {
 	f, began := g.flight(key, ask)
 	if began {
 		g.began.Add(1)
 	} else {
 		g.joined.Add(1)
 	}
-	late := time.NewTimer(g.Timeout + time.Second)
-	defer late.Stop()
 	select {
 	case <-f.done:
 		return f.value, f.err
 	case <-ctx.Done():
-		var none V
 		return none, ctx.Err()
-	case <-late.C:
-		var none V
+	case <-time.After(g.Timeout + time.Second):
 		return none, context.DeadlineExceeded
 	}
 }
