@@ -157,6 +157,20 @@ func headerBlock(fields string) (block []byte) {
 	return block
 }
 
+// What HTTP/2 may have in a query ends it in the request line of HTTP/1.1.
+func TestSpaceInTheQuery(t *testing.T) {
+	service := new(recorder)
+	w := newWorld(t, upstream.Config{}, service)
+	for _, query := range []string{"a HTTP/1.0", " HTTP/0.9", "a=b c"} {
+		answer := httptest.NewRecorder()
+		r := httptest.NewRequest("GET", "/x", nil)
+		r.URL.RawQuery = query
+		if w.proxy.ServeHTTP(answer, r); answer.Code != http.StatusBadRequest {
+			t.Errorf("%q: %d", query, answer.Code)
+		}
+	}
+}
+
 // What HTTP/2 can say and HTTP/1.1 cannot does not become another request on the
 // way upstream.
 func TestHTTP2Downgrade(t *testing.T) {

@@ -147,7 +147,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		p.answer(w, r, http.StatusBadRequest, errors.New("the path is none, or has a byte that must be percent-encoded"))
 	case hasHiddenDots(r.URL.Path):
 		p.answer(w, r, http.StatusBadRequest, errors.New("the path has a dot segment with a parameter, which some servers resolve"))
-	case err != nil || strings.Contains(r.URL.RawQuery, "#"):
+	case err != nil || strings.ContainsAny(r.URL.RawQuery, "# "):
 		p.answer(w, r, http.StatusBadRequest, errors.New("the query cannot be parsed whole"))
 	default:
 		p.exchange(w, r)
