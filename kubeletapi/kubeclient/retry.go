@@ -39,7 +39,7 @@ func (t *trouble) retry(ctx context.Context, question func() ttlcache.Key, try f
 		err := try()
 		if err == nil {
 			t.failures.Store(0)
-		} else {
+		} else if !errors.Is(ctx.Err(), context.Canceled) { // who left learned nothing of the API server
 			t.failures.Add(1)
 		}
 		return err

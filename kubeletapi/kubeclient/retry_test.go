@@ -299,6 +299,12 @@ func TestTroubleIsOverSoon(t *testing.T) {
 		if err := trouble.retry(t.Context(), question, func() error { return nil }); err != nil {
 			t.Errorf("somebody else's %v", err)
 		}
+		for range maxFailures {
+			trouble.retry(gone, question, func() error { return gone.Err() })
+		}
+		if n := trouble.failures.Load(); n != 0 {
+			t.Errorf("%d failures of the API server, which were of callers who left", n)
+		}
 	})
 }
 
