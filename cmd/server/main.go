@@ -13,6 +13,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -47,6 +48,7 @@ Example, with certificates and tokens, and every request decided by RBAC:
 `
 
 func main() {
+	log.SetOutput(io.Discard) // net/http's client would quote there what an API server sends unasked: our own token, if it likes
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal has its usual effect
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))

@@ -26,6 +26,7 @@ func (c *Client) Version(ctx context.Context) (version string, date time.Time, e
 		version, err = readVersion(resp)
 		return err
 	})
+	err = hide(err, cred.secret(), s.password)
 	if date.IsZero() && err != nil {
 		err = fmt.Errorf("asking for the version: %w", err)
 	}

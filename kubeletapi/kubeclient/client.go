@@ -24,6 +24,9 @@
 //     asked for. Unknown fields are ignored.
 //   - No error and no log line holds a token, a key, a password, or the body of
 //     a request. What the API server says in an error is cut to one line of 1 KiB.
+//     Only what a server sends after its answer, over HTTP/1.1, net/http writes to
+//     the standard logger of package log as it is: send that where nobody reads, if
+//     your API server is not to be trusted with its own tokens.
 package kubeclient
 
 import (

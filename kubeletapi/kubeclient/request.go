@@ -51,16 +51,16 @@ func (c *Client) post(ctx context.Context, s *session, cred *credential, q *ques
 		return nil, fmt.Errorf("encoding a %s: %w", q.kind, err)
 	}
 	code, start := "<error>", time.Now()
+	q.held = []string{cred.secret(), s.password, q.secret}
 	err = c.do(ctx, cred, http.MethodPost, s.server.JoinPath("apis", q.group, version, q.resource), body, func(resp *http.Response) error {
 		code = strconv.Itoa(resp.StatusCode)
-		q.held = []string{cred.secret(), s.password, q.secret}
 		answer, err = readAnswer(resp, q.held...)
 		return err
 	})
 	if c.config.Observe != nil {
 		c.config.Observe(q.resource, code, time.Since(start))
 	}
-	return answer, err
+	return answer, hide(err, q.held...)
 }
 
 // do makes one request and has its answer read. It knows no redirects.

@@ -1,6 +1,7 @@
 package kubeclient
 
 import (
+	"strconv"
 	"strings"
 	"unicode"
 )
@@ -15,7 +16,7 @@ const (
 // secrets, without control characters, and not longer than 1 KiB.
 func oneLine(text string, secrets ...string) string {
 	text = strings.Map(func(r rune) rune {
-		if unicode.IsGraphic(r) && r != '\u2028' && r != '\u2029' {
+		if unicode.IsGraphic(r) {
 			return r
 		}
 		return ' '
@@ -26,14 +27,38 @@ func oneLine(text string, secrets ...string) string {
 	return text
 }
 
-// redact returns text without the secrets.
+// redact returns text without the secrets, also as they are quoted.
 func redact(text string, secrets ...string) string {
 	for _, secret := range secrets {
 		if len(secret) >= minSecret {
-			text = strings.ReplaceAll(text, secret, "[redacted]")
+			quoted := strconv.Quote(secret)
+			text = strings.NewReplacer(secret, "[redacted]", quoted[1:len(quoted)-1], "[redacted]").Replace(text)
 		}
 	}
 	return text
+}
+
+// hiddenError is an error whose own text has secrets in it.
+type hiddenError struct {
+	error
+	text string
+}
+
+func (e *hiddenError) Error() string { return e.text }
+
+func (e *hiddenError) Unwrap() error { return e.error }
+
+// hide returns err without the secrets in its text: net/http quotes what it cannot
+// read of an answer, which may repeat the request.
+func hide(err error, secrets ...string) error {
+	if err == nil {
+		return nil
+	}
+	text := redact(err.Error(), secrets...)
+	if text == err.Error() {
+		return err
+	}
+	return &hiddenError{err, text}
 }
 
 // validHeader reports whether s may be the value of an HTTP header.
