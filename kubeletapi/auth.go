@@ -112,7 +112,9 @@ func (e *RefusedError) Unwrap() error { return e.Err }
 //
 // A path that [Auth.Handler] would redirect is refused with 400, like one that
 // can be read in two ways: whoever goes on to serve r serves the path that was
-// authorized.
+// authorized. Where a.Handler reads a clock, Check goes by the timers of the
+// runtime: in a process that was stopped and goes on, it may repeat for some
+// milliseconds what has expired meanwhile.
 func (a *Auth) Check(r *http.Request) (*authn.UserInfo, error) {
 	redirect, err := cleanpath.Redirect(r)
 	if redirect != "" {
@@ -121,7 +123,7 @@ func (a *Auth) Check(r *http.Request) (*authn.UserInfo, error) {
 	if err != nil {
 		return nil, badRequest(err)
 	}
-	user, _, refused := a.check(r)
+	user, _, refused := a.check(r, a.clock.Horizon())
 	if refused != nil {
 		return nil, refused
 	}
@@ -149,19 +151,21 @@ type guard struct {
 }
 
 func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	defer g.metrics.requests.Begin(r.Method, r.URL.Path).End()
+	request := g.metrics.requests.Begin(r.Method, r.URL.Path)
+	defer request.End()
+	h := g.clock.HorizonAt(request.Start)
 	if g.EventLogger != nil {
-		g.serveLogged(w, r, g.next)
+		g.serveLogged(w, r, h, g.next)
 		return
 	}
-	if user, _ := g.pass(w, r); user != nil {
+	if user, _ := g.pass(w, r, h); user != nil {
 		g.next.ServeHTTP(w, r)
 	}
 }
 
 // pass answers r unless it may pass. If it may, it returns the user, and r is
 // ready for the next handler.
-func (a *Auth) pass(w http.ResponseWriter, r *http.Request) (*authn.UserInfo, *RefusedError) {
+func (a *Auth) pass(w http.ResponseWriter, r *http.Request, h *ttlcache.Horizon) (*authn.UserInfo, *RefusedError) {
 	clean, err := cleanpath.Redirect(r)
 	if clean != "" {
 		if r.ProtoMajor == 2 { // who asks is not known yet: as in refuse
@@ -173,7 +177,7 @@ func (a *Auth) pass(w http.ResponseWriter, r *http.Request) (*authn.UserInfo, *R
 	if err != nil {
 		return nil, a.refuse(w, r, badRequest(err))
 	}
-	user, found, refused := a.check(r)
+	user, found, refused := a.check(r, h)
 	if refused != nil {
 		return nil, a.refuse(w, r, refused)
 	}
@@ -188,8 +192,7 @@ func admit(r *http.Request, user *authn.UserInfo, found credential) {
 }
 
 // check is the two questions, in their order.
-func (a *Auth) check(r *http.Request) (*authn.UserInfo, credential, *RefusedError) {
-	h := a.clock.Horizon()
+func (a *Auth) check(r *http.Request, h *ttlcache.Horizon) (*authn.UserInfo, credential, *RefusedError) {
 	id, found, err := a.identify(r, h)
 	if a.EventLogger != nil {
 		traceOf(r.Context()).identify(id, found)

@@ -11,6 +11,7 @@ import (
 	"kubeletauth/authn"
 	"kubeletauth/authz"
 	"kubeletauth/kubeletapi/internal/responsewriter"
+	"kubeletauth/kubeletapi/internal/ttlcache"
 )
 
 // Event is what became of one request. It holds no credential. Texts are as the
@@ -114,7 +115,7 @@ func (a *Auth) trace(r *http.Request, id *identity, p place, d *decision) {
 }
 
 // serveLogged is the filter with an Event at its end.
-func (a *Auth) serveLogged(w http.ResponseWriter, r *http.Request, next http.Handler) {
+func (a *Auth) serveLogged(w http.ResponseWriter, r *http.Request, h *ttlcache.Horizon, next http.Handler) {
 	t := &trace{start: time.Now()}
 	e := Event{Time: t.start.UTC(), ID: rand.Text(), Remote: r.RemoteAddr, Method: kept(r.Method), Path: kept(r.URL.Path)}
 	w.Header().Set("Audit-Id", e.ID)
@@ -128,7 +129,7 @@ func (a *Auth) serveLogged(w http.ResponseWriter, r *http.Request, next http.Han
 	}
 	defer log(StageComplete)
 	r = r.WithContext(context.WithValue(r.Context(), traceKey{}, t))
-	user, refused := a.pass(answered, r)
+	user, refused := a.pass(answered, r, h)
 	e.explain(t, user, refused)
 	if user != nil {
 		var once sync.Once

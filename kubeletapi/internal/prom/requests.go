@@ -46,24 +46,24 @@ func (r *Registry) Requests(bounds []float64) *Requests {
 
 // Request is a request under way.
 type Request struct {
+	Start time.Time
 	kind  *requestKind
-	start time.Time
 }
 
 // Begin counts a request, which is under way until its End.
 func (r *Requests) Begin(method, path string) Request {
 	if r == nil {
-		return Request{}
+		return Request{Start: time.Now()}
 	}
 	k := r.kind(indexOrOther(methods[:], method), indexOrOther(paths[:], rootPath(path)))
 	k.total.Inc()
-	return Request{k, time.Now()}
+	return Request{time.Now(), k}
 }
 
 // End counts how long the request took.
 func (r Request) End() {
 	if r.kind != nil {
-		r.kind.duration.Observe(time.Since(r.start).Seconds())
+		r.kind.duration.Observe(time.Since(r.Start).Seconds())
 	}
 }
 

@@ -40,6 +40,15 @@ func (c *Clock) Horizon() *Horizon {
 	return h
 }
 
+// HorizonAt is Horizon for whoever knows the time: what it returns is right however
+// late timers are, as they are when a process that was stopped goes on.
+func (c *Clock) HorizonAt(now time.Time) *Horizon {
+	if h := c.Horizon(); h.Instant.Left(now) > 0 {
+		return h
+	}
+	return ahead()
+}
+
 func (c *Clock) start() *Horizon {
 	h := ahead()
 	if c.moment.CompareAndSwap(nil, h) {

@@ -11,7 +11,7 @@ import (
 func TestHorizon(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var c Clock
-		for _, pause := range []time.Duration{0, 1, tick - 1, tick, 3 * tick, time.Hour, tick / 2, Ahead, 0, 0, time.Minute} {
+		for _, pause := range []time.Duration{0, 1, tick - 1, tick, 3 * tick, time.Hour, tick / 2, tick / 2, tick / 2, tick / 2, tick / 2, tick / 2, tick / 2, tick / 2, Ahead, 0, 0, time.Minute} {
 			time.Sleep(pause)
 			h := c.Horizon()
 			if ahead := h.Instant.Left(time.Now()); ahead < Ahead-2*tick || ahead > Ahead {
@@ -20,6 +20,10 @@ func TestHorizon(t *testing.T) {
 			if end := h.Before.Add(Ahead); h.Instant.Left(end) != 0 || h.Unix != end.Unix() {
 				t.Errorf("after %v, %v and %v are not the same moment", pause, h, end)
 			}
+		}
+		late := c.Horizon()
+		if c.HorizonAt(time.Now()) != late || c.HorizonAt(time.Now().Add(Ahead-1)) != late || c.HorizonAt(time.Now().Add(Ahead)) == late || c.HorizonAt(time.Now().Add(time.Hour)) == late {
+			t.Error("it goes by a timer that is late")
 		}
 		if c.Horizon(); c.moment.Load() == nil {
 			t.Error("it reads the time for each who asks")
