@@ -76,6 +76,13 @@ func rbacCommand(_ context.Context, args []string, stdout, stderr io.Writer) int
 	if err == nil && flags.NArg() > 0 {
 		err = fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	}
+	given := map[string]bool{}
+	flags.Visit(func(f *flag.Flag) { given[f.Name] = f.Value.String() != "" })
+	for _, who := range []string{"", "scraper-"} {
+		if err == nil && given[who+"user"] && given[who+"service-account"] {
+			err = fmt.Errorf("--%suser and --%[1]sservice-account: give one of them", who)
+		}
+	}
 	if err == nil {
 		err = r.check()
 	}

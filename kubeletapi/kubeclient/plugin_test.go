@@ -296,6 +296,17 @@ func TestPluginRunsAheadOfTheEnd(t *testing.T) {
 			t.Errorf("a life of %v: renewed %v before its end, want %v", test.life, got, test.ahead)
 		}
 	}
+	past := now.Add(-time.Hour)
+	must(t, p.acceptLocked(&execStatus{Token: "t", ExpirationTimestamp: &past}, now))
+	if got := p.expires.Sub(now); got != pluginPause {
+		t.Errorf("a credential that has ended lasts %v, want %v", got, pluginPause)
+	}
+	p.retire() // while a run brings another certificate
+	fresh := w.ca.issue(t, "fresh")
+	must(t, p.acceptLocked(&execStatus{ClientCertificateData: string(fresh.cert), ClientKeyData: string(fresh.key)}, now))
+	if !p.last.retired.Load() {
+		t.Error("the connection of a plugin that was let go of stays")
+	}
 	w.write("answer", execToken("first", time.Hour))
 	c := w.client(w.kubeconfig(w.execUser("slow")))
 	mustReview(t, c)

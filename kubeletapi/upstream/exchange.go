@@ -149,7 +149,8 @@ func (x *exchange) end() {
 		x.control().SetWriteDeadline(time.Now().Add(x.total))
 	}
 	if x.lingers() {
-		x.control().SetReadDeadline(time.Now().Add(linger))
+		control := x.control() // not a deadline: net/http takes it away where the body is being read
+		time.AfterFunc(linger, func() { control.SetReadDeadline(time.Unix(1, 0)) })
 	}
 }
 

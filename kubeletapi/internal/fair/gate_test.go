@@ -139,6 +139,9 @@ func TestGateBounds(t *testing.T) {
 		if inside, waiting := g.Len(); inside+waiting != 0 {
 			t.Errorf("%d inside, %d waiting", inside, waiting)
 		}
+		if n := g.Refused(); n != 3 { // not who left
+			t.Errorf("%d were refused", n)
+		}
 	})
 }
 
@@ -152,6 +155,9 @@ func TestGateHosts(t *testing.T) {
 				t.Fatal(err)
 			}
 			leave(Bad)
+			if n := len(g.hosts); i >= maxHosts && n < maxHosts/2 {
+				t.Fatalf("only %d hosts are left, all of them bad of late", n)
+			}
 		}
 		if n := len(g.hosts); n > maxHosts {
 			t.Errorf("%d hosts", n)
@@ -286,6 +292,9 @@ func TestGateDo(t *testing.T) {
 	if inside, waiting := g.Len(); inside+waiting != 0 {
 		t.Errorf("%d are inside and %d wait", inside, waiting)
 	}
+	if g.Bucket.missing != 1 {
+		t.Errorf("who panicked has cost %v", g.Bucket.missing)
+	}
 	for _, gate := range []*Gate{g, nil} {
 		asked := false
 		if err := gate.Do(t.Context(), Source{}, func() Outcome { asked = true; return Good }); err != nil || !asked {
@@ -311,4 +320,28 @@ func TestRankWhenTheClockIsSet(t *testing.T) {
 			t.Errorf("set %s: of the ranks %v, %v and %v, the last has to be at least %v", name, clean.rank, one.rank, many.rank, bad)
 		}
 	}
+}
+
+// Of equals in a line that is too long, the one goes who came first: it would be
+// admitted last.
+func TestGateTurnsTheFirstOfEqualsAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := &Gate{Concurrent: 1, Waiting: 2, Patience: time.Minute}
+		leave, _ := g.enter(t.Context(), Source{Host: "a"})
+		errs := [3]error{}
+		for i := range errs {
+			go func() {
+				leave, err := g.enter(t.Context(), Source{Host: "a"})
+				if errs[i] = err; err == nil {
+					leave(Unknown)
+				}
+			}()
+			synctest.Wait()
+		}
+		leave(Unknown)
+		synctest.Wait()
+		if errs != [3]error{ErrBusy, nil, nil} {
+			t.Error(errs)
+		}
+	})
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 )
 
 // What net/http has to say is bounded, in lines and in the length of each.
@@ -27,6 +28,21 @@ func TestErrorLogIsBounded(t *testing.T) {
 			if len(line) > maxErrorBytes+1000 {
 				t.Fatalf("a line of %d bytes", len(line))
 			}
+		}
+	})
+}
+
+// The first record after some that were dropped says how many, and the next does not.
+func TestLogSaysWhatWasDropped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		logger := slog.New(NewLogHandler(slog.NewTextHandler(&out, nil), 1, 1))
+		for _, pause := range []time.Duration{0, 0, 0, time.Second, time.Second} {
+			time.Sleep(pause)
+			logger.Info("x")
+		}
+		if got := out.String(); strings.Count(got, "msg=x") != 3 || strings.Count(got, "dropped=") != 1 || !strings.Contains(got, "dropped=2\n") {
+			t.Error(got)
 		}
 	})
 }

@@ -277,6 +277,13 @@ func TestGroupBoundsAFlight(t *testing.T) {
 		if !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != 10*time.Second {
 			t.Errorf("got %v after %v", err, time.Since(start))
 		}
+		stuck := make(chan struct{}) // whatever its context says
+		defer close(stuck)
+		start = time.Now()
+		_, err = g.Do(t.Context(), 2, func(context.Context) (int, error) { <-stuck; return 0, nil })
+		if !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != 11*time.Second {
+			t.Errorf("stuck: got %v after %v", err, time.Since(start))
+		}
 	})
 }
 
