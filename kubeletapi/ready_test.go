@@ -3,6 +3,7 @@ package kubeletapi_test
 import (
 	"context"
 	"net"
+	"strings"
 	"testing"
 	"time"
 
@@ -104,5 +105,6 @@ func TestCheckCertificate(t *testing.T) {
 		w.serve(server)
 		check := func() bool { return (server.CheckCertificate(t.Context()) == nil) == tt.ready }
 		eventually(t, "ready as the certificate is", check)
+		eventually(t, "the log has it if it is not", func() bool { return strings.Contains(w.log.String(), "who verify the serving certificate") != tt.ready })
 	}
 }

@@ -83,7 +83,7 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	}
 	s.warn()
 	if err := s.CheckCertificate(ctx); err != nil {
-		s.Config.logger().Warn("Callers who verify the serving certificate do not connect", "err", err)
+		s.Config.logger().Warn("Callers who verify the serving certificate will not connect", "err", err)
 	}
 	failed := make(chan error, 1)
 	limited := &fair.Listener{Listener: listener, Max: cmp.Or(s.MaxConnections, 10_000), MaxRequests: cmp.Or(s.MaxUnauthenticatedRequests, 4096)}
