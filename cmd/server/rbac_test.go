@@ -98,6 +98,8 @@ func TestRBACMistakes(t *testing.T) {
 		{"--scraper-subresources=metrics,proxy", "nodes/proxy|commands|pods"},
 		{"--scraper-subresources=proxy|--fine-grained", "nodes/proxy|commands"},
 		{"--scraper-subresources=pods", "pods needs --fine-grained"},
+		{"--user=a|--service-account=b", "--user and --service-account: give one of them"},
+		{"--scraper-user=a|--scraper-service-account=b", "--scraper-user and --scraper-service-account: give one of them"},
 		{"--service-account=|--apiserver-user=|--scraper-service-account=", "every subject is empty|--apiserver-user"},
 	} {
 		var stdout, stderr bytes.Buffer
