@@ -36,7 +36,7 @@ func resolve(text string) (json, doubt string) {
 		return "false", ""
 	case "y", "Y", "yes", "Yes", "YES", "n", "N", "no", "No", "NO",
 		"on", "On", "ON", "off", "Off", "OFF":
-		return "", `"` + text + `" could be read as a boolean: write true or false, or if a string is meant`
+		return "", `"` + text + `" could be read as a boolean, which is written true or false`
 	case "<<", "=":
 		return "", `"` + text + `" has a meaning of its own to some readers`
 	case ".inf", ".Inf", ".INF", "+.inf", "+.Inf", "+.INF", "-.inf", "-.Inf", "-.INF",

@@ -136,7 +136,7 @@ func TestBlocks(t *testing.T) {
 	bad("a: 1\n2: b", "line 2: a key that is not a string")
 	bad("~: a", "line 1: a key that is not a string")
 	bad("TRUE: a", "line 1: a key that is not a string")
-	bad("on: a", `line 1: "on" could be read as a boolean`)
+	bad("on: a", `line 1: "on" could be read as a boolean, which is written true or false: quote it`)
 	bad("0x1: a", "line 1: a number that is not written as in JSON")
 	bad("[a]: b", "line 1: there is more on the line")
 	bad("a: 1\n{b: c}: d", "line 2: brackets and braces cannot begin a key")
@@ -354,7 +354,7 @@ func TestResolve(t *testing.T) {
 	text("2026-01-31 backup")
 
 	for _, b := range strings.Fields("y Y yes Yes YES on On ON n N no No NO off Off OFF") {
-		doubt(b, `"`+b+`" could be read as a boolean: quote it`)
+		doubt(b, `"`+b+`" could be read as a boolean, which is written true or false: quote it`)
 	}
 	for _, n := range strings.Fields("01 00 0123 08 09.5 0x1f 0X1F -0x1 0o17 0O17 0o-7 0b1 0B1 -0b1 0b-1 0b+1 1_000 1_ +_1 0x_f 0b_1 0o_7 " +
 		"+1 +1.5 .5 -.5 +.5 5. 5.e3 .5e-3 -0 -0.0 -0e5 1e100 1e400 1e-400 9007199254740993 1234567890123456 0.1234567890123456 " +
