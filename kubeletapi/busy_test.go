@@ -1,0 +1,41 @@
+package kubeletapi
+
+import (
+	"log/slog"
+	"net/http/httptest"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"kubeletauth/authn"
+)
+
+// However often a caller comes, what was taken back ends with its TTL.
+func TestBusyCallerIsForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var revoked atomic.Bool
+		auth, err := New(Config{AuthenticationTokenWebhook: true, AuthenticationTokenWebhookCacheTTL: 20 * time.Second, AuthorizationMode: ModeAlwaysAllow, Logger: slog.New(slog.DiscardHandler),
+			TokenReviewer: reviewer(func(string) (*authn.TokenReviewStatus, error) {
+				return &authn.TokenReviewStatus{Authenticated: !revoked.Load(), User: authn.UserInfo{Username: "jane"}}, nil
+			})})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer auth.Close()
+		start := time.Now()
+		for time.Since(start) < time.Minute {
+			r := httptest.NewRequest("GET", "/metrics", nil)
+			r.Header.Set("Authorization", "Bearer x")
+			if _, err := auth.Check(r); err != nil {
+				t.Log("refused after", time.Since(start))
+				time.Sleep(time.Second)
+				return
+			}
+			revoked.Store(true)
+			time.Sleep(50 * time.Millisecond)
+		}
+		t.Error("a token that was revoked a minute ago is accepted")
+		time.Sleep(time.Second)
+	})
+}
