@@ -22,11 +22,10 @@ const maxConfigBytes = 1 << 20
 // cmd/kubelet/app/server.go).
 func (o *Options) loadFiles(file, dir string) (ignored []string, err error) {
 	if file != "" {
-		before := *o
 		if ignored, err = o.loadFile(file); err != nil {
 			return nil, fmt.Errorf("--config: %w", err)
 		}
-		o.resolvePaths(before, filepath.Dir(file))
+		o.resolvePaths(filepath.Dir(file))
 	}
 	if dir != "" {
 		more, err := o.loadDropIns(dir)
@@ -52,15 +51,12 @@ func (o *Options) loadDropIns(dir string) (ignored []string, err error) {
 }
 
 // resolvePaths makes the paths that came with the file in folder absolute.
-func (o *Options) resolvePaths(before Options, folder string) {
-	resolve := func(path *string, old string) {
-		if *path != "" && *path != old && !filepath.IsAbs(*path) {
+func (o *Options) resolvePaths(folder string) {
+	for _, path := range []*string{&o.ClientCAFile, &o.TLSCertFile, &o.TLSPrivateKeyFile} {
+		if *path != "" && !filepath.IsAbs(*path) {
 			*path = filepath.Join(folder, *path)
 		}
 	}
-	resolve(&o.ClientCAFile, before.ClientCAFile)
-	resolve(&o.TLSCertFile, before.TLSCertFile)
-	resolve(&o.TLSPrivateKeyFile, before.TLSPrivateKeyFile)
 }
 
 // loadFile lays one KubeletConfiguration, YAML or JSON, over o.
@@ -101,7 +97,8 @@ func (o *Options) decode(content []byte) (ignored []string, err error) {
 	}
 	delete(document, "apiVersion")
 	delete(document, "kind")
-	if ignored, err = o.settings().Decode(document, strings.Fields(otherFields)); err != nil {
+	defaults := fileDefaults()
+	if ignored, err = o.settings().Decode(document, strings.Fields(otherFields), defaults.settings()); err != nil {
 		return nil, err
 	}
 	for name := range o.FeatureGates { // a real node has others

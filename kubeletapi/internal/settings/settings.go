@@ -33,7 +33,7 @@ type Setting struct {
 }
 
 // String returns the present value, as a flag takes it.
-func (s Setting) String() string { return value{s.Target}.String() }
+func (s Setting) String() string { return value{target: s.Target}.String() }
 
 // Table is all that can be configured.
 type Table []Setting
@@ -42,7 +42,7 @@ type Table []Setting
 func (t Table) Register(flags *flag.FlagSet) {
 	for _, s := range t {
 		if s.Flag != "" {
-			flags.Var(value{s.Target}, s.Flag, s.Usage)
+			flags.Var(&value{target: s.Target}, s.Flag, s.Usage)
 		}
 	}
 }
@@ -58,7 +58,7 @@ func (t Table) Print(w io.Writer, withConfig Table) {
 		if s.Flag == "" {
 			continue
 		}
-		form, other := value{s.Target}.form(), withConfig[i].String()
+		form, other := value{target: s.Target}.form(), withConfig[i].String()
 		if other != s.String() {
 			form = strings.TrimSuffix(form, ")") + "; with --config " + other + ")"
 		}
@@ -71,26 +71,28 @@ func (t Table) Print(w io.Writer, withConfig Table) {
 
 // Decode sets what the fields of a document stand for. Fields are told apart by
 // case, as Kubernetes does and encoding/json does not. A field that is null, and
-// a string, duration or number that is empty or zero, says nothing. Of the fields that are not
-// in the table, those in others are returned, and any other is an error.
-func (t Table) Decode(document map[string]json.RawMessage, others []string) (ignored []string, err error) {
-	return t.decode("", document, others)
+// a string, duration or number that is empty or zero, says nothing, and gets the
+// value it has in the same table of defaults. Of the fields that are not in the table,
+// those in others are returned, and any other is an error.
+func (t Table) Decode(document map[string]json.RawMessage, others []string, defaults Table) (ignored []string, err error) {
+	return t.decode("", document, others, defaults)
 }
 
-func (t Table) decode(prefix string, fields map[string]json.RawMessage, others []string) (ignored []string, err error) {
+func (t Table) decode(prefix string, fields map[string]json.RawMessage, others []string, defaults Table) (ignored []string, err error) {
 	for _, name := range slices.Sorted(maps.Keys(fields)) {
 		field, raw := prefix+name, fields[name]
 		s, inner := t.field(field)
+		said := true
 		switch {
 		case s.Target != nil:
-			err = s.decode(raw)
+			said, err = s.decode(raw)
 		case inner:
 			var below map[string]json.RawMessage
-			if err = json.Unmarshal(raw, &below); err == nil {
-				if _, err := t.decode(field+".", below, nil); err != nil {
-					return nil, err
-				}
+			err = json.Unmarshal(raw, &below)
+			if _, err := t.decode(field+".", below, nil, defaults); err != nil {
+				return nil, err
 			}
+			said = below != nil
 		case slices.Contains(others, name):
 			ignored = append(ignored, name)
 		default:
@@ -99,8 +101,20 @@ func (t Table) decode(prefix string, fields map[string]json.RawMessage, others [
 		if err != nil {
 			return nil, fmt.Errorf("field %s: %w", field, plain(err))
 		}
+		if !said {
+			t.reset(field, defaults)
+		}
 	}
 	return ignored, nil
+}
+
+// reset gives a field, or all below it, the defaults.
+func (t Table) reset(field string, defaults Table) {
+	for i, s := range t {
+		if s.Target != nil && (s.Field == field || strings.HasPrefix(s.Field, field+".")) {
+			reflect.ValueOf(s.Target).Elem().Set(reflect.ValueOf(defaults[i].Target).Elem())
+		}
+	}
 }
 
 // field returns the setting of a field, or reports that it has fields below.
@@ -114,31 +128,47 @@ func (t Table) field(name string) (found Setting, inner bool) {
 	return Setting{}, inner
 }
 
-func (s Setting) decode(raw json.RawMessage) error {
+// decode reports whether the value says anything.
+func (s Setting) decode(raw json.RawMessage) (said bool, err error) {
+	if string(raw) == "null" {
+		return false, nil
+	}
 	switch target := s.Target.(type) {
 	case *time.Duration:
 		var text string
 		wrong := json.Unmarshal(raw, &text)
-		d, err := time.ParseDuration(cmp.Or(text, "0"))
-		if wrong != nil || err != nil || d < 0 {
-			return errDuration
+		*target, err = time.ParseDuration(cmp.Or(text, "0"))
+		switch {
+		case wrong != nil || err != nil:
+			return false, errDuration
+		case *target < 0:
+			return false, errors.New("want a duration that is not negative")
 		}
-		*target = cmp.Or(d, *target)
-		return nil
+		return *target != 0, nil
 	case *string:
-		before := *target
-		err := json.Unmarshal(raw, target)
-		*target = cmp.Or(*target, before)
-		return err
+		err = json.Unmarshal(raw, target)
+		return *target != "", err
 	case *int:
-		before := *target
-		err := json.Unmarshal(raw, target)
-		if *target == 0 && !s.ZeroCounts {
-			*target = before
-		}
+		err = json.Unmarshal(raw, target)
+		return *target != 0 || s.ZeroCounts, err
+	case *map[string]bool:
+		return true, decodeEach(raw, target)
+	}
+	return true, json.Unmarshal(raw, s.Target)
+}
+
+// decodeEach lays what is switched on and off over a map.
+func decodeEach(raw json.RawMessage, over *map[string]bool) error {
+	var each map[string]json.RawMessage
+	if err := json.Unmarshal(raw, &each); err != nil {
 		return err
 	}
-	return json.Unmarshal(raw, s.Target)
+	for _, name := range slices.Sorted(maps.Keys(each)) {
+		if err := json.Unmarshal(each[name], new(bool)); err != nil {
+			return fmt.Errorf("%s: %w", name, plain(err))
+		}
+	}
+	return json.Unmarshal(raw, over)
 }
 
 var errDuration = errors.New("want a duration such as 2m or 30s")
@@ -179,7 +209,7 @@ func (t Table) Encode() map[string]any {
 			}
 			at = at[name].(map[string]any)
 		}
-		at[path[len(path)-1]] = value{s.Target}.json()
+		at[path[len(path)-1]] = value{target: s.Target}.json()
 	}
 	return root
 }

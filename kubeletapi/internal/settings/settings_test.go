@@ -46,7 +46,9 @@ func TestFlags(t *testing.T) {
 		{"--name=x --on --count 3 --ttl=2m --list=a,b,,c --gates=A=true,B=false", config{Name: "x", On: true, Count: 3, TTL: 2 * time.Minute, List: []string{"a", "b", "c"}, Gates: map[string]bool{"A": true, "B": false}}, ""},
 		{"--on=false --name=", config{TTL: 1}, ""},
 		{"--ttl=0", config{Name: "n", TTL: -1}, ""},
-		{"--list=a --list=b", config{Name: "n", TTL: 1, List: []string{"b"}}, ""},
+		{"--list=a --list=b,c", config{Name: "n", TTL: 1, List: []string{"a", "b", "c"}}, ""},
+		{"--gates=A=true --gates= --gates=B=false", config{Name: "n", TTL: 1, Gates: map[string]bool{"A": true, "B": false}}, ""},
+		{"--gates=A=true --gates=A=false", config{Name: "n", TTL: 1, Gates: map[string]bool{"A": false}}, ""},
 		{"--on=x", config{}, "true or false"},
 		{"--count=x", config{}, "number"},
 		{"--ttl=5", config{}, "such as 2m"},
@@ -78,8 +80,13 @@ func TestDecode(t *testing.T) {
 	}{
 		{`{}`, config{Name: "n", Count: 1, TTL: 1}, "", ""},
 		{`{"name":"x","deep":{"er":{"on":true},"count":3},"ttl":"2m","list":["a"],"ids":[23],"gates":{"A":true}}`, config{Name: "x", On: true, Count: 3, TTL: 2 * time.Minute, List: []string{"a"}, IDs: []int{23}, Gates: map[string]bool{"A": true}}, "", ""},
-		{`{"name":"","deep":null,"ttl":"0s"}`, config{Name: "n", Count: 1, TTL: 1}, "", ""},
-		{`{"deep":{"count":0,"er":null},"ttl":null}`, config{Name: "n", Count: 1, TTL: 1}, "", ""},
+		{`{"name":"","deep":null,"ttl":"0s"}`, config{Name: "d", Count: 7, TTL: 7}, "", ""},
+		{`{"deep":{"count":0,"er":null},"ttl":null}`, config{Name: "n", Count: 7, TTL: 7}, "", ""},
+		{`{"deep":{},"name":null,"ttl":""}`, config{Name: "d", Count: 1, TTL: 7}, "", ""},
+		{`{"ttl":"0m","list":null,"gates":null,"ids":null}`, config{Name: "n", Count: 1, TTL: 7}, "", ""},
+		{`{"":1}`, config{}, "", `unknown field ""`},
+		{`{"gates":{"B":false,"A":"true"}}`, config{}, "", "field gates: A: want true or false, not a string"},
+		{`{"gates":[]}`, config{}, "", "field gates: want a mapping, not a list"},
 		{`{"other":{"x":[1]},"another":1}`, config{Name: "n", Count: 1, TTL: 1}, "another other", ""},
 		{`{"Name":"x"}`, config{}, "", `unknown field "Name"`},
 		{`{"deep":{"other":1}}`, config{}, "", `unknown field "deep.other"`},
@@ -88,7 +95,7 @@ func TestDecode(t *testing.T) {
 		{`{"deep":{"er":{"on":"true"}}}`, config{}, "", "field deep.er.on: want true or false, not a string"},
 		{`{"deep":{"count":1.5}}`, config{}, "", "field deep.count: want a whole number, not a number 1.5"},
 		{`{"ttl":120}`, config{}, "", "field ttl: want a duration"},
-		{`{"ttl":"-2m"}`, config{}, "", "field ttl: want a duration"},
+		{`{"ttl":"-2m"}`, config{}, "", "field ttl: want a duration that is not negative"},
 		{`{"list":"a"}`, config{}, "", "field list: want a list, not a string"},
 	} {
 		got := config{Name: "n", Count: 1, TTL: 1}
@@ -96,7 +103,7 @@ func TestDecode(t *testing.T) {
 		if err := json.Unmarshal([]byte(tt.document), &document); err != nil {
 			t.Fatal(err)
 		}
-		ignored, err := got.table().Decode(document, []string{"other", "another"})
+		ignored, err := got.table().Decode(document, []string{"other", "another"}, (&config{Name: "d", Count: 7, TTL: 7}).table())
 		if tt.err != "" {
 			if err == nil || !strings.Contains(err.Error(), tt.err) {
 				t.Errorf("%s: %v, want %q", tt.document, err, tt.err)
@@ -117,7 +124,7 @@ func TestEncode(t *testing.T) {
 	var document map[string]json.RawMessage
 	json.Unmarshal(encoded, &document)
 	var got config
-	if _, err := got.table().Decode(document, nil); err != nil {
+	if _, err := got.table().Decode(document, nil, (&config{}).table()); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

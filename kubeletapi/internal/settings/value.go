@@ -3,6 +3,7 @@ package settings
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"strconv"
 	"strings"
@@ -10,7 +11,10 @@ import (
 )
 
 // value makes a target a flag.Value.
-type value struct{ target any }
+type value struct {
+	target any
+	given  bool // before: what is a list goes on
+}
 
 // IsBoolFlag lets an on-off flag stand without a value.
 func (v value) IsBoolFlag() bool {
@@ -52,8 +56,9 @@ func (v value) String() string {
 }
 
 // Set takes the value of a flag. A duration of 0 means off, which in the
-// target is a negative one.
-func (v value) Set(text string) (err error) {
+// target is a negative one. What is switched on and off, and a list that was given
+// before, it adds to.
+func (v *value) Set(text string) (err error) {
 	switch target := v.target.(type) {
 	case *string:
 		*target = text
@@ -68,16 +73,20 @@ func (v value) Set(text string) (err error) {
 	case *time.Duration:
 		*target, err = parseTTL(text)
 	case *Paths:
-		return value{(*[]string)(target)}.Set(text)
+		list := &value{(*[]string)(target), v.given}
+		v.given = true
+		return list.Set(text)
 	case *[]string:
-		*target = nil
+		if !v.given {
+			*target, v.given = nil, true
+		}
 		for item := range strings.SplitSeq(text, ",") {
 			if item = strings.TrimSpace(item); item != "" {
 				*target = append(*target, item)
 			}
 		}
 	case *map[string]bool:
-		*target, err = parseGates(text)
+		*target, err = parseGates(*target, text)
 	}
 	return err
 }
@@ -95,18 +104,20 @@ func parseTTL(text string) (time.Duration, error) {
 	return d, nil
 }
 
-func parseGates(text string) (map[string]bool, error) {
+// parseGates returns before with those in text.
+func parseGates(before map[string]bool, text string) (map[string]bool, error) {
 	gates := map[string]bool{}
+	maps.Copy(gates, before)
 	for pair := range strings.SplitSeq(text, ",") {
 		if pair == "" {
 			continue
 		}
-		name, state, _ := strings.Cut(strings.TrimSpace(pair), "=")
-		on, err := strconv.ParseBool(state)
+		name, state, _ := strings.Cut(pair, "=")
+		on, err := strconv.ParseBool(strings.TrimSpace(state))
 		if err != nil {
 			return nil, fmt.Errorf("want name=true or name=false, not %q", pair)
 		}
-		gates[name] = on
+		gates[strings.TrimSpace(name)] = on
 	}
 	return gates, nil
 }
