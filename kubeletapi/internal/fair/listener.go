@@ -253,7 +253,7 @@ func Host(address string) string {
 	if err != nil {
 		return ""
 	}
-	ip, bits := parsed.Addr().Unmap().WithZone(""), 32
+	ip, bits := parsed.Addr().Unmap(), 32
 	if ip.Is6() {
 		bits = 64
 	}
