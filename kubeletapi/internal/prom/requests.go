@@ -12,8 +12,8 @@ import (
 var (
 	methods = [...]string{"OPTIONS", "GET", "HEAD", "POST", "PUT", "DELETE", "TRACE", "CONNECT", "other"}
 	paths   = [...]string{
-		"healthz", "readyz", "metrics", "metrics/cadvisor", "metrics/resource", "metrics/probes", "metrics/slis",
-		"stats", "logs", "spec", "pods", "runningpods", "allocatedPods", "configz", "checkpoint", "statusz", "flagz",
+		"healthz", "readyz", "metrics", "metrics/cadvisor", "metrics/resource", "metrics/probes",
+		"stats", "logs", "spec", "pods", "runningpods", "configz", "checkpoint", "statusz", "flagz",
 		"exec", "attach", "run", "portForward", "containerLogs", "debug", "other",
 	}
 )
