@@ -72,7 +72,7 @@ func curvePreferences(numbers []int) ([]tls.CurveID, error) {
 		case slices.Contains(ids, id):
 			return nil, fmt.Errorf("duplicate curve preference %d", n)
 		case strings.HasPrefix(id.String(), "CurveID("):
-			return nil, fmt.Errorf("curve preference %d is not supported by this program", n)
+			return nil, fmt.Errorf("curve preference %d is not supported by the current Go version", n)
 		}
 		ids = append(ids, id)
 	}
