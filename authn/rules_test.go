@@ -17,11 +17,15 @@ type oddAnswer struct {
 	err error
 }
 
-func (a *oddAnswer) AuthenticateRequest(*http.Request) (*UserInfo, bool, error) { return a.u, a.ok, a.err }
+func (a *oddAnswer) AuthenticateRequest(*http.Request) (*UserInfo, bool, error) {
+	return a.u, a.ok, a.err
+}
 
 type silent struct{}
 
-func (silent) ReviewToken(context.Context, TokenReviewSpec) (*TokenReviewStatus, error) { return nil, nil }
+func (silent) ReviewToken(context.Context, TokenReviewSpec) (*TokenReviewStatus, error) {
+	return nil, nil
+}
 
 // What the package comment promises of answers that are odd.
 func TestOddAnswers(t *testing.T) {

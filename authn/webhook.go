@@ -37,7 +37,8 @@ type TokenReviewer interface {
 // JSON Web Token whose exp passed more than ten minutes ago are refused without
 // a review. An authenticated answer without a user name is refused. Refusals with
 // a reason are an [*InvalidTokenError]; any other error means that the review
-// failed. Without a Reviewer every token is refused.
+// failed. Without a Reviewer, and of a refusal without a reason, it has no opinion,
+// which [TokenUser] takes for a refusal.
 type Webhook struct {
 	Reviewer TokenReviewer
 	// Audiences are those that a token must be meant for, at least one of

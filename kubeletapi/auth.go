@@ -138,8 +138,8 @@ func (a *Auth) Check(r *http.Request) (*authn.UserInfo, error) {
 // A path with doubled slashes or dot segments gets the redirect that
 // [http.ServeMux] gives; one with an encoded slash or dot segment, with a
 // backslash or with a NUL gets 400. The request that passes is changed in place,
-// and not copied: next finds the user with [authn.UserFrom] and does not see the
-// token that was accepted.
+// and not copied: next, which must not be nil, finds the user with [authn.UserFrom]
+// and does not see the token that was accepted.
 func (a *Auth) Handler(next http.Handler) http.Handler {
 	return &guard{a, next}
 }

@@ -9,7 +9,7 @@ type tb interface {
 	Fatal(args ...any)
 }
 
-// MustStart is [Start] for tests: t fails if it does, and closes the server at
+// MustStart is [Start] for tests, with a *testing.T or B: t fails if it does, and closes the server at
 // its end.
 func MustStart(t tb, c Config) *Server {
 	t.Helper()
@@ -21,7 +21,7 @@ func MustStart(t tb, c Config) *Server {
 	return s
 }
 
-// MustNewCA is [NewCA] for tests: t fails if it does.
+// MustNewCA is [NewCA] for tests, with a *testing.T or B: t fails if it does.
 func MustNewCA(t tb, name string) *CA {
 	t.Helper()
 	ca, err := NewCA(name)
@@ -31,7 +31,7 @@ func MustNewCA(t tb, name string) *CA {
 	return ca
 }
 
-// MustIssue is [CA.Issue] for tests: t fails if it does.
+// MustIssue is [CA.Issue] for tests, with a *testing.T or B: t fails if it does.
 func (ca *CA) MustIssue(t tb, c Certificate) tls.Certificate {
 	t.Helper()
 	cert, err := ca.Issue(c)

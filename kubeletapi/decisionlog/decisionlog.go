@@ -83,7 +83,7 @@ func (l *Log) LogEvent(e kubeletapi.Event) bool {
 }
 
 // Reopen closes the file and opens it again by its name, as is done after it was
-// renamed. If that fails, the old one stays in use.
+// renamed. If that fails, the old one stays in use. After Close it is [os.ErrClosed].
 func (l *Log) Reopen() error {
 	answer := make(chan error, 1)
 	select {
@@ -95,7 +95,7 @@ func (l *Log) Reopen() error {
 }
 
 // Close writes what is waiting, and closes the file. It waits 5 seconds at most:
-// what a file does not take until then is lost.
+// what a file does not take until then is lost. It may be called again.
 func (l *Log) Close() {
 	l.close()
 	select {

@@ -62,4 +62,3 @@ func TestTunnelEndsWithItsClient(t *testing.T) {
 		t.Error("it stays")
 	}
 }
-
