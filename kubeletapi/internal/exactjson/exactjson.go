@@ -3,8 +3,10 @@
 package exactjson
 
 import (
+	"bytes"
 	"encoding/json"
 	"reflect"
+	"strconv"
 	"strings"
 )
 
@@ -41,18 +43,26 @@ func exactList(data []byte, t reflect.Type) []byte {
 	return data
 }
 
+// exactObject keeps a name that comes twice, whose values are laid one over the other.
 func exactObject(data []byte, t reflect.Type) []byte {
-	var object map[string]json.RawMessage
-	if json.Unmarshal(data, &object) != nil || object == nil {
+	d := json.NewDecoder(bytes.NewReader(data))
+	if start, _ := d.Token(); start != json.Delim('{') || !json.Valid(data) {
 		return data
 	}
-	kept := map[string]json.RawMessage{}
+	types := map[string]reflect.Type{}
 	for field := range t.Fields() {
 		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
-		if value, ok := object[name]; ok {
-			kept[name] = exact(value, field.Type)
+		types[name] = field.Type
+	}
+	var kept []string
+	for d.More() {
+		token, _ := d.Token()
+		var value json.RawMessage
+		d.Decode(&value) // which is valid, as all of it is
+		name, _ := token.(string)
+		if of, ok := types[name]; ok {
+			kept = append(kept, strconv.Quote(name)+":"+string(exact(value, of)))
 		}
 	}
-	data, _ = json.Marshal(kept)
-	return data
+	return []byte("{" + strings.Join(kept, ",") + "}")
 }
