@@ -3,6 +3,7 @@ package kubeclient
 import (
 	"bufio"
 	"crypto/tls"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -83,6 +84,8 @@ func TestRedact(t *testing.T) {
 	for _, tt := range []struct{ text, secret, want string }{
 		{"a secret1 b secret1", "secret1", "a [redacted] b [redacted]"},
 		{`line "a\"b\\c\td"`, "a\"b\\c\td", `line "[redacted]"`},
+		{`{"token":"a\"b\u003c\\c"}`, `a"b<\c`, `{"token":"[redacted]"}`},
+		{fmt.Sprintf("%q", `{"token":"a\"b\u003c\\c"}`), `a"b<\c`, `"{\"token\":\"[redacted]\"}"`},
 		{"a short word", "short", "a short word"},
 		{"", "secret1", ""},
 	} {

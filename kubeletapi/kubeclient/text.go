@@ -1,6 +1,7 @@
 package kubeclient
 
 import (
+	"encoding/json"
 	"strconv"
 	"strings"
 	"unicode"
@@ -27,12 +28,15 @@ func oneLine(text string, secrets ...string) string {
 	return text
 }
 
-// redact returns text without the secrets, also as they are quoted.
+// redact returns text without the secrets, also as they are quoted, by JSON or Go.
 func redact(text string, secrets ...string) string {
 	for _, secret := range secrets {
 		if len(secret) >= minSecret {
-			quoted := strconv.Quote(secret)
-			text = strings.NewReplacer(secret, "[redacted]", quoted[1:len(quoted)-1], "[redacted]").Replace(text)
+			encoded, _ := json.Marshal(secret) // which is a string
+			for _, form := range []string{secret, string(encoded[1 : len(encoded)-1])} {
+				quoted := strconv.Quote(form)
+				text = strings.NewReplacer(form, "[redacted]", quoted[1:len(quoted)-1], "[redacted]").Replace(text)
+			}
 		}
 	}
 	return text
