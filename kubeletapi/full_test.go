@@ -100,3 +100,49 @@ func stopFull(t *testing.T, server *Server, status int) {
 		<-served
 	}
 }
+
+// What a handler has taken over is its own affair, also where the drain is cut short.
+func TestStopLeavesTunnels(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	taken, quiet, slow := make(chan net.Conn, 1), slog.New(slog.DiscardHandler), make(chan struct{})
+	server := &Server{
+		Config: Config{HostnameOverride: "n1", Logger: quiet}, Auth: &Auth{Logger: quiet, Authenticator: authn.Anonymous{}, Authorizer: authz.AlwaysAllow{}}, DrainTimeout: 100 * time.Millisecond,
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/slow" {
+				close(slow)
+				<-r.Context().Done()
+				return
+			}
+			conn, _, _ := http.NewResponseController(w).Hijack()
+			taken <- conn
+		}),
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(ctx, listener) }()
+	var client net.Conn
+	for _, path := range []string{"/slow", "/tunnel"} {
+		if client, err = tls.Dial("tcp", listener.Addr().String(), &tls.Config{InsecureSkipVerify: true}); err != nil {
+			t.Fatal(err)
+		}
+		defer client.Close()
+		if _, err := io.WriteString(client, "GET "+path+" HTTP/1.1\r\nHost: n1\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	conn := <-taken
+	defer conn.Close()
+	<-slow
+	stop()
+	if err := <-served; err != nil {
+		t.Error(err)
+	}
+	go io.WriteString(conn, "x")
+	if n, err := client.Read(make([]byte, 1)); n != 1 {
+		t.Error(err)
+	}
+}

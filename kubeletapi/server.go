@@ -142,6 +142,7 @@ func (s *Server) httpServer() (*http.Server, error) {
 	return &http.Server{
 		Handler:                      &fair.Handler{Next: auth.Handler(cmp.Or(s.Handler, http.NotFoundHandler())), ConnectionOf: connectionOf, BodyTimeout: cmp.Or(s.ReadTimeout, time.Minute)},
 		ConnContext:                  withSlot,
+		ConnState:                    fair.Track,
 		TLSConfig:                    tlsconfig.PerConnection(config, roots),
 		ReadHeaderTimeout:            cmp.Or(s.ReadHeaderTimeout, 10*time.Second),
 		WriteTimeout:                 cmp.Or(s.WriteTimeout, 4*time.Hour),

@@ -2,7 +2,6 @@ package kubeletapi
 
 import (
 	"context"
-	"crypto/tls"
 	"crypto/x509"
 	"net"
 	"net/http"
@@ -47,11 +46,7 @@ type slotKey struct{}
 
 // withSlot is the ConnContext of an http.Server.
 func withSlot(ctx context.Context, conn net.Conn) context.Context {
-	s := new(slot)
-	if c, ok := conn.(*tls.Conn); ok {
-		s.connection, _ = c.NetConn().(*fair.Connection)
-	}
-	return context.WithValue(ctx, slotKey{}, s)
+	return context.WithValue(ctx, slotKey{}, &slot{connection: fair.Of(conn)})
 }
 
 // slotOf returns the slot of a request's connection, or nil if its server gives

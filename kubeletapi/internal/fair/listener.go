@@ -2,8 +2,10 @@ package fair
 
 import (
 	"container/list"
+	"crypto/tls"
 	"errors"
 	"net"
+	"net/http"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -34,6 +36,7 @@ type Connection struct {
 	from    *Listener
 	host    string
 	vouched atomic.Bool
+	taken   atomic.Bool // by a handler, for a protocol of its own
 
 	// The Listener locks what follows.
 	among    crowd // nil once it is closed
@@ -97,15 +100,35 @@ func (l *Listener) oldest(limit int, newest *Connection) *Connection {
 	return l.vouched.oldest(newest)
 }
 
-// CloseAll closes all connections, whatever is under way on them, without a word to
-// the other end.
+// Of returns the Connection below one of TLS, or nil if there is none.
+func Of(conn net.Conn) *Connection {
+	c, _ := conn.(*tls.Conn)
+	if c == nil {
+		return nil
+	}
+	below, _ := c.NetConn().(*Connection)
+	return below
+}
+
+// Track is the ConnState of an [http.Server], which is no longer there for a
+// connection that a handler has taken over.
+func Track(conn net.Conn, state http.ConnState) {
+	if c := Of(conn); c != nil && state == http.StateHijacked {
+		c.taken.Store(true)
+	}
+}
+
+// CloseAll closes the connections that a server looks after, whatever is under way on
+// them, without a word to the other end.
 func (l *Listener) CloseAll() {
 	var all []*Connection
 	l.mu.Lock()
 	for _, c := range []crowd{l.guests, l.vouched} {
 		for _, of := range c {
 			for e := of.Front(); e != nil; e = e.Next() {
-				all = append(all, e.Value.(*Connection))
+				if one := e.Value.(*Connection); !one.taken.Load() {
+					all = append(all, one)
+				}
 			}
 		}
 	}
