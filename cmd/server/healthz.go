@@ -15,8 +15,8 @@ import (
 // (run of cmd/kubelet/app/server.go).
 func serveHealthz(ctx context.Context, address string, handler http.Handler, logger *slog.Logger) {
 	server := &http.Server{
-		ConnState: new(newest).follow,
-		Addr:      address, Handler: handler, MaxHeaderBytes: 16 << 10,
+		ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelWarn), ConnState: new(newest).follow,
+		Addr: address, Handler: handler, MaxHeaderBytes: 16 << 10,
 		ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: time.Minute,
 		BaseContext: func(net.Listener) context.Context { return ctx },
 	}
