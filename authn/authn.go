@@ -26,8 +26,8 @@
 // logging. Caches, and the order of checks behind an HTTP handler, are in
 // package kubeletapi. All types are safe for concurrent use, as long as the
 // values they are built from are. The zero value of every authenticator except
-// [Anonymous] recognizes nobody. What is built of other authenticators calls them:
-// none of them may be nil.
+// [Anonymous] recognizes nobody. What is built of other Authenticators, as
+// [Union] is, calls them: none may be nil.
 package authn
 
 import (

@@ -141,6 +141,7 @@ func TestStopLeavesTunnels(t *testing.T) {
 	if err := <-served; err != nil {
 		t.Error(err)
 	}
+	time.Sleep(100 * time.Millisecond) // for whatever closes it
 	go io.WriteString(conn, "x")
 	if n, err := client.Read(make([]byte, 1)); n != 1 {
 		t.Error(err)

@@ -11,7 +11,7 @@ import (
 	"kubeletauth/kubeletapi/upstream"
 )
 
-// Whoever was answered and goes on with a body as slowly as can be has five seconds.
+// Whoever was answered and does not end a body has five seconds.
 func TestSlowBodyAfterTheAnswer(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, upstream.Config{}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
