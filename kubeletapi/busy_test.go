@@ -14,17 +14,24 @@ import (
 	"kubeletauth/kubeletapi/internal/ttlcache"
 )
 
+// revocable returns a filter that remembers tokens for 20 seconds, and what takes
+// them back.
+func revocable(t *testing.T) (*Auth, *atomic.Bool) {
+	revoked := new(atomic.Bool)
+	auth, err := New(Config{AuthenticationTokenWebhook: true, AuthenticationTokenWebhookCacheTTL: 20 * time.Second, AuthorizationMode: ModeAlwaysAllow, Logger: slog.New(slog.DiscardHandler),
+		TokenReviewer: reviewer(func(string) (*authn.TokenReviewStatus, error) {
+			return &authn.TokenReviewStatus{Authenticated: !revoked.Load(), User: authn.UserInfo{Username: "jane"}}, nil
+		})})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return auth, revoked
+}
+
 // However often a caller comes, what was taken back ends with its TTL.
 func TestBusyCallerIsForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var revoked atomic.Bool
-		auth, err := New(Config{AuthenticationTokenWebhook: true, AuthenticationTokenWebhookCacheTTL: 20 * time.Second, AuthorizationMode: ModeAlwaysAllow, Logger: slog.New(slog.DiscardHandler),
-			TokenReviewer: reviewer(func(string) (*authn.TokenReviewStatus, error) {
-				return &authn.TokenReviewStatus{Authenticated: !revoked.Load(), User: authn.UserInfo{Username: "jane"}}, nil
-			})})
-		if err != nil {
-			t.Fatal(err)
-		}
+		auth, revoked := revocable(t)
 		defer auth.Close()
 		start := time.Now()
 		for time.Since(start) < time.Minute {
@@ -47,14 +54,7 @@ func TestBusyCallerIsForgotten(t *testing.T) {
 // timers run: Handler does not go by it.
 func TestHandlerGoesByTheClock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var revoked atomic.Bool
-		auth, err := New(Config{AuthenticationTokenWebhook: true, AuthenticationTokenWebhookCacheTTL: 20 * time.Second, AuthorizationMode: ModeAlwaysAllow, Logger: slog.New(slog.DiscardHandler),
-			TokenReviewer: reviewer(func(string) (*authn.TokenReviewStatus, error) {
-				return &authn.TokenReviewStatus{Authenticated: !revoked.Load(), User: authn.UserInfo{Username: "jane"}}, nil
-			})})
-		if err != nil {
-			t.Fatal(err)
-		}
+		auth, revoked := revocable(t)
 		defer auth.Close()
 		r := httptest.NewRequest("GET", "/metrics", nil)
 		r.Header.Set("Authorization", "Bearer x")
