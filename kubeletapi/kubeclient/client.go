@@ -21,7 +21,8 @@
 //     succeeds; a question that failed then is not sent again for a quarter of a
 //     second, in which the failure is its answer.
 //   - At most 1 MiB of an answer is read, and it must be the review that was
-//     asked for. Unknown fields are ignored.
+//     asked for, or not say what it is. Unknown fields are ignored, and so are those
+//     whose names differ from Kubernetes' in small and capital letters only.
 //   - No error and no log line holds a token, a key, a password, or the body of
 //     a request. What the API server says in an error is cut to one line of 1 KiB.
 //     Only what a server sends after its answer, over HTTP/1.1, net/http writes to
