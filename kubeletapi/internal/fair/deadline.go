@@ -11,6 +11,10 @@ import (
 // firstLook is when a deadline is looked after at first: most are moved on before.
 const firstLook = 10 * time.Second
 
+// longAgo is before any moment that a deadline is set to, in Unix seconds, but for
+// the one that net/http ends a read with: on each request, so no clock is read for it.
+const longAgo = 1 << 29
+
 // lazyConn is a connection on which a deadline costs next to nothing to move on,
 // as a server does several times for each request. The connection itself gets
 // only one that has passed; a timer looks after the others, which runs on from one
@@ -70,7 +74,10 @@ func (d *deadline) move(t time.Time) error {
 // wait has the deadline looked after when it passes, or after some time if that is
 // less.
 func (d *deadline) wait(most time.Duration) error {
-	left := time.Until(d.want)
+	var left time.Duration
+	if d.want.Unix() > longAgo {
+		left = time.Until(d.want)
+	}
 	if left <= 0 {
 		d.passed = true
 		return d.set(d.want)
