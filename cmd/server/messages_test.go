@@ -267,6 +267,7 @@ var messages = []struct {
 	{"--kubeconfig=x --in-cluster", 2, "--kubeconfig and --in-cluster: give one of them (-h lists the flags)"},
 	{"--kubeconfig", 2, "flag needs an argument: -kubeconfig (-h lists the flags)"},
 	{"--kube-api-qps=-1", 2, "--kube-api-qps and --kube-api-burst: must be 0, which is the default, or more (-h lists the flags)"},
+	{"--kube-api-burst=-1", 2, "--kube-api-qps and --kube-api-burst: must be 0, which is the default, or more (-h lists the flags)"},
 	{"--config= --address=0.0.0.0", 2, "--config is given and empty: name a file or folder, or leave it out (-h lists the flags)"},
 	{"--config-dir=", 2, "--config-dir is given and empty: name a file or folder, or leave it out (-h lists the flags)"},
 	{"--healthz-port=70000", 2, "--healthz-port 70000: must be from 0, which is off, to 65535 (-h lists the flags)"},

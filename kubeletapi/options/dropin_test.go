@@ -3,6 +3,7 @@ package options
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -76,5 +77,24 @@ func TestGatesOfFlagsAndFile(t *testing.T) {
 		if o, _, err := Parse(list); err != nil || o.FeatureGates[kubeletapi.FineGrainedGate] != want {
 			t.Errorf("%s: %v, %v", args, o.FeatureGates, err)
 		}
+	}
+}
+
+// What has no meaning here is named once, however many files have it.
+func TestFieldsWithoutMeaning(t *testing.T) {
+	const head = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n"
+	dir := t.TempDir()
+	for name, fields := range map[string]string{
+		"config.yaml": "maxPods: 5\nfeatureGates: {A: true}\n",
+		"1.conf":      "maxPods: 6\ncgroupDriver: systemd\n",
+		"2.conf":      "maxPods: 7\nfeatureGates: {A: false}\nport: 1\n",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(head+fields), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, ignored, err := Parse([]string{"--config=" + filepath.Join(dir, "config.yaml"), "--config-dir=" + dir})
+	if want := []string{"cgroupDriver", "featureGates.A", "maxPods"}; err != nil || !slices.Equal(ignored, want) {
+		t.Errorf("%q, %v; want %q", ignored, err, want)
 	}
 }
