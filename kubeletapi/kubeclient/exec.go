@@ -114,7 +114,6 @@ func (e *execPlugin) output(ctx context.Context) ([]byte, error) {
 	runtime.LockOSThread() // see killGroup
 	defer runtime.UnlockOSThread()
 	err := cmd.Run()
-	var exit *exec.ExitError
 	switch {
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		err = fmt.Errorf("it did not end within %v", pluginTimeout)
@@ -122,7 +121,7 @@ func (e *execPlugin) output(ctx context.Context) ([]byte, error) {
 		err = fmt.Errorf("it wrote more than %d bytes", maxStdout)
 	case errors.Is(err, exec.ErrWaitDelay):
 		err = fmt.Errorf("it ended, but what it started kept its standard output open for %v more: have that write elsewhere", stdoutDelay)
-	case errors.As(err, &exit):
+	case errors.As(err, new(*exec.ExitError)):
 		err = fmt.Errorf("%w: run it by hand to see what it says, which may hold a credential and is not repeated here", err)
 	}
 	return stdout.kept, err

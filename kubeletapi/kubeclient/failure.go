@@ -19,12 +19,10 @@ import (
 // is in trouble. Whatever else is wrong, such as its certificate, this server's
 // own credential, or an answer that makes no sense, is none.
 func IsUnavailable(err error) bool {
-	var status *StatusError
-	if errors.As(err, &status) {
+	if status, ok := errors.AsType[*StatusError](err); ok {
 		return status.Code >= 500
 	}
-	var network *net.OpError
-	if errors.As(err, &network) {
+	if network, ok := errors.AsType[*net.OpError](err); ok {
 		return network.Op != "remote error" && network.Op != "local error" // those of crypto/tls
 	}
 	var timeout net.Error

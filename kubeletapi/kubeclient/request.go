@@ -25,8 +25,7 @@ func (c *Client) send(ctx context.Context, q *question, version string) ([]byte,
 		return nil, err
 	}
 	answer, err := c.post(ctx, s, cred, q, version)
-	var status *StatusError
-	if q.renewed || !errors.As(err, &status) || status.Code != http.StatusUnauthorized {
+	if status, ok := errors.AsType[*StatusError](err); q.renewed || !ok || status.Code != http.StatusUnauthorized {
 		return answer, err
 	}
 	if s.plugin != nil {
@@ -95,12 +94,10 @@ func (c *Client) do(ctx context.Context, cred *credential, method string, to *ur
 // to.
 func unreachable(method string, to *url.URL, err error) error {
 	failure := &url.Error{Op: method[:1] + strings.ToLower(method[1:]), URL: to.String(), Err: err}
-	var dial *net.OpError
-	var certificate *tls.CertificateVerificationError
-	switch {
-	case errors.As(err, &certificate):
+	if errors.As(err, new(*tls.CertificateVerificationError)) {
 		return fmt.Errorf("%w (is certificate-authority in the kubeconfig the one of this server, and server a name it has?)", failure)
-	case errors.As(err, &dial) && dial.Op == "dial":
+	}
+	if dial, ok := errors.AsType[*net.OpError](err); ok && dial.Op == "dial" {
 		return fmt.Errorf("%w (is the API server up, and is server in the kubeconfig its address?)", failure)
 	}
 	return failure

@@ -69,8 +69,7 @@ func decode[Status any](data []byte, kind, apiVersion string, secrets ...string)
 		Status     Status `json:"status"`
 	}
 	err := exactjson.Unmarshal(data, &answer)
-	var wrongType *json.UnmarshalTypeError // the rest was read
-	if err != nil && !errors.As(err, &wrongType) {
+	if err != nil && !errors.As(err, new(*json.UnmarshalTypeError)) { // with which the rest was read
 		return nil, errors.New(oneLine(err.Error(), secrets...))
 	}
 	if cmp.Or(answer.Kind, kind) != kind || cmp.Or(answer.APIVersion, apiVersion) != apiVersion { // as with client-go, none is the one asked for
