@@ -4,13 +4,11 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"os"
 	"reflect"
-	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -35,7 +33,7 @@ type endpoint struct {
 	host               string
 	serverName         string
 	insecure           bool
-	ca                 []byte // PEM; empty for the system's roots
+	ca                 []byte // of pemSource.authorities; empty for the system's roots
 	certificate, key   []byte // PEM; empty for none
 	proxy              *url.URL
 	disableCompression bool
@@ -137,11 +135,8 @@ func tunnelled(_ context.Context, _ *url.URL, _ *http.Request, answer *http.Resp
 func (to *endpoint) tlsConfig() (*tls.Config, error) {
 	config := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: to.serverName, InsecureSkipVerify: to.insecure}
 	if len(to.ca) > 0 {
-		roots, err := certificatePool(to.ca)
-		if err != nil {
-			return nil, fmt.Errorf("certificate-authority: %w", err)
-		}
-		config.RootCAs = roots
+		config.RootCAs = x509.NewCertPool()
+		config.RootCAs.AppendCertsFromPEM(to.ca)
 	}
 	if len(to.certificate) > 0 {
 		pair, err := tls.X509KeyPair(to.certificate, to.key)
@@ -151,16 +146,4 @@ func (to *endpoint) tlsConfig() (*tls.Config, error) {
 		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &pair, nil }
 	}
 	return config, nil
-}
-
-// certificatePool refuses a bundle that is cut off.
-func certificatePool(bundle []byte) (*x509.CertPool, error) {
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(bundle) {
-		return nil, errors.New("there is no certificate in PEM form in it")
-	}
-	if text := string(bundle); strings.Count(text, "-----BEGIN CERTIFICATE-----") != strings.Count(text, "-----END CERTIFICATE-----") {
-		return nil, errors.New("a certificate in it is cut off")
-	}
-	return pool, nil
 }

@@ -3,6 +3,7 @@ package kubeclient
 import (
 	"cmp"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -36,13 +37,16 @@ func (s pemSource) read(read reload.ReadFunc) (content []byte, err error) {
 	return content, err
 }
 
-// authorities returns PEM of which all can be used.
+// authorities returns PEM with a certificate in it, or nothing. It refuses a bundle
+// that is cut off.
 func (s pemSource) authorities(read reload.ReadFunc) ([]byte, error) {
 	content, err := s.read(read)
-	if err == nil && len(content) > 0 {
-		if _, err = certificatePool(content); err != nil {
-			err = fmt.Errorf("%s: %w", cmp.Or(s.file, "its data"), err)
-		}
+	switch text, where := string(content), cmp.Or(s.file, "its data"); {
+	case err != nil || text == "":
+	case !x509.NewCertPool().AppendCertsFromPEM(content):
+		err = fmt.Errorf("%s: there is no certificate in PEM form in it", where)
+	case strings.Count(text, "-----BEGIN CERTIFICATE-----") != strings.Count(text, "-----END CERTIFICATE-----"):
+		err = fmt.Errorf("%s: a certificate in it is cut off", where)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("certificate-authority: %w", err)
