@@ -59,21 +59,18 @@ func (p *plugin) credential(ctx context.Context) (*credential, error) {
 	return cred, err
 }
 
-// look returns a good credential, if there is one, or why not, and whether the
-// plugin is to be run.
+// look returns a good credential, if there is one, or why the last run failed, and
+// whether the plugin is to be run.
 func (p *plugin) look(now time.Time) (cred *credential, due bool, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	good := p.current != nil && (p.expires.IsZero() || now.Before(p.expires))
-	ahead := good && !p.expires.IsZero() && !now.Before(p.renew)
+	ahead := !p.expires.IsZero() && !now.Before(p.renew)
 	due = (!good || ahead) && !now.Before(p.notUntil)
-	switch {
-	case good:
-		return p.current, due, nil
-	case !due:
-		return nil, false, p.failure
+	if !good {
+		return nil, due, p.failure
 	}
-	return nil, true, nil
+	return p.current, due, nil
 }
 
 // run runs the plugin, unless that has just been done.
