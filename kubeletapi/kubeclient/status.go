@@ -39,7 +39,11 @@ func (e *StatusError) Error() string {
 // k8s.io/client-go rest/request.go).
 func newStatusError(resp *http.Response, body []byte, secrets ...string) *StatusError {
 	e := &StatusError{Code: resp.StatusCode, Reason: reasonOf(resp.StatusCode), URL: resp.Request.URL.String(), deciding: resp.StatusCode}
-	e.setRetryAfter(resp.Header.Get("Retry-After"))
+	const longest = 1 << 20 // seconds: more than any deadline, and no overflow
+	if seconds, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil {
+		e.retryAfter = time.Duration(min(max(seconds, 0), longest)) * time.Second
+		e.hasRetry, e.suggestsWait = true, seconds > 0
+	}
 	var status struct {
 		Kind    string `json:"kind"`
 		Status  string `json:"status"`
@@ -60,23 +64,11 @@ func newStatusError(resp *http.Response, body []byte, secrets ...string) *Status
 	return e
 }
 
-func (e *StatusError) setRetryAfter(header string) {
-	const longest = 1 << 20 // seconds: more than any deadline, and no overflow
-	seconds, err := strconv.Atoi(header)
-	if err != nil {
-		return
-	}
-	e.hasRetry = true
-	e.retryAfter = time.Duration(min(max(seconds, 0), longest)) * time.Second
-	e.suggestsWait = seconds > 0
-}
-
 // redirected is the answer that wants us to go elsewhere. Nothing is sent there.
 func redirected(resp *http.Response, secrets ...string) *StatusError {
-	e := &StatusError{Code: resp.StatusCode, Reason: "Redirect", URL: resp.Request.URL.String()}
 	target, _, _ := strings.Cut(resp.Header.Get("Location"), "?")
-	e.Message = fmt.Sprintf("the redirect to %q is not followed, for the request holds a token: use the URL of the API server itself", oneLine(target, secrets...))
-	return e
+	message := fmt.Sprintf("the redirect to %q is not followed, for the request holds a token: use the URL of the API server itself", oneLine(target, secrets...))
+	return &StatusError{Code: resp.StatusCode, Reason: "Redirect", Message: message, URL: resp.Request.URL.String()}
 }
 
 // reasonOf is the word that Kubernetes has for a code.
