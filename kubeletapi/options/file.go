@@ -28,26 +28,20 @@ func (o *Options) loadFiles(file, dir string) (ignored []string, err error) {
 		o.resolvePaths(filepath.Dir(file))
 	}
 	if dir != "" {
-		more, err := o.loadDropIns(dir)
+		err = filepath.WalkDir(dir, func(path string, entry os.DirEntry, err error) error {
+			if err != nil || entry.IsDir() || filepath.Ext(path) != ".conf" {
+				return err
+			}
+			more, err := o.loadFile(path)
+			ignored = append(ignored, more...)
+			return err
+		})
 		if err != nil {
 			return nil, fmt.Errorf("--config-dir: %w", err)
 		}
-		ignored = append(ignored, more...)
 	}
 	slices.Sort(ignored)
 	return slices.Compact(ignored), nil
-}
-
-func (o *Options) loadDropIns(dir string) (ignored []string, err error) {
-	err = filepath.WalkDir(dir, func(path string, entry os.DirEntry, err error) error {
-		if err != nil || entry.IsDir() || filepath.Ext(path) != ".conf" {
-			return err
-		}
-		more, err := o.loadFile(path)
-		ignored = append(ignored, more...)
-		return err
-	})
-	return ignored, err
 }
 
 // resolvePaths makes the paths that came with the file in folder absolute.
@@ -61,11 +55,6 @@ func (o *Options) resolvePaths(folder string) {
 
 // loadFile lays one KubeletConfiguration, YAML or JSON, over o.
 func (o *Options) loadFile(path string) (ignored []string, err error) {
-	defer func() {
-		if err != nil && !errors.As(err, new(*os.PathError)) {
-			err = fmt.Errorf("%s: %w", path, err)
-		}
-	}()
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -76,12 +65,14 @@ func (o *Options) loadFile(path string) (ignored []string, err error) {
 		return nil, err
 	}
 	if len(content) > maxConfigBytes {
-		return nil, fmt.Errorf("larger than %d bytes", maxConfigBytes)
+		err = fmt.Errorf("larger than %d bytes", maxConfigBytes)
+	} else if content, err = yaml.ToJSON(content); err == nil {
+		ignored, err = o.decode(content)
 	}
-	if content, err = yaml.ToJSON(content); err != nil {
-		return nil, err
+	if err != nil {
+		err = fmt.Errorf("%s: %w", path, err)
 	}
-	return o.decode(content)
+	return ignored, err
 }
 
 func (o *Options) decode(content []byte) (ignored []string, err error) {
