@@ -40,9 +40,6 @@ func ParseWith(args []string, define func(*flag.FlagSet)) (o Options, operands, 
 	args = withDashes(args)
 	o = flagDefaults()
 	file, dir, operands, err := o.parse(args, define)
-	if err == nil {
-		err = o.check()
-	}
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		return o, nil, nil, err
@@ -58,16 +55,13 @@ func ParseWith(args []string, define func(*flag.FlagSet)) (o Options, operands, 
 	if ignored, err = o.loadFiles(file, dir); err != nil {
 		return o, nil, nil, err
 	}
-	if _, _, _, err = o.parse(args, define); err == nil {
-		err = o.check()
-	}
-	if err != nil { // the flags alone were good
+	if _, _, _, err = o.parse(args, define); err != nil { // the flags alone were good
 		err = fmt.Errorf("%s: %w (-h says which field means the same as a flag)", strings.TrimSpace(file+" "+dir), err)
 	}
 	return o, operands, ignored, err
 }
 
-// parse lays the flags that are given over o.
+// parse lays the flags that are given over o, and checks what comes of it.
 func (o *Options) parse(args []string, define func(*flag.FlagSet)) (file, dir string, operands []string, err error) {
 	flags := flag.NewFlagSet("", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
@@ -84,6 +78,9 @@ func (o *Options) parse(args []string, define func(*flag.FlagSet)) (file, dir st
 			err = fmt.Errorf("--%s is given and empty: name a file or folder, or leave it out", f.Name)
 		}
 	})
+	if err == nil {
+		err = o.check()
+	}
 	return flags.Lookup("config").Value.String(), flags.Lookup("config-dir").Value.String(), operands, err
 }
 
