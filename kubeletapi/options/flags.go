@@ -110,15 +110,11 @@ windows-priorityclass windows-service`
 // withDashes writes the names of flags with dashes, as the kubelet takes them
 // either way (WordSepNormalizeFunc of k8s.io/component-base cli/flag).
 func withDashes(args []string) []string {
-	var list []string
-	for _, arg := range args {
-		if strings.HasPrefix(arg, "-") {
-			name, value, given := strings.Cut(arg, "=")
-			if arg = strings.ReplaceAll(name, "_", "-"); given {
-				arg += "=" + value
-			}
+	list := slices.Clone(args)
+	for i, arg := range args {
+		if name, _, _ := strings.Cut(arg, "="); strings.HasPrefix(arg, "-") {
+			list[i] = strings.ReplaceAll(name, "_", "-") + arg[len(name):]
 		}
-		list = append(list, arg)
 	}
 	return list
 }
