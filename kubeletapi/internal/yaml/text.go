@@ -34,13 +34,7 @@ func newCursor(data []byte) cursor {
 // printable tells whether r may stand in YAML as it is, other than as white
 // space or byte order mark.
 func printable(r rune) bool {
-	switch {
-	case r < ' ', 0x7f <= r && r < 0xa0:
-		return false
-	case r == '\u2028', r == '\u2029', r == '\ufeff', r == 0xfffe, r == 0xffff:
-		return false
-	}
-	return true
+	return ' ' <= r && r < 0x7f || r >= 0xa0 && !strings.ContainsRune("\u2028\u2029\ufeff\ufffe\uffff", r)
 }
 
 // appendString appends s as a JSON string. What YAML does not allow as it is,
