@@ -81,17 +81,12 @@ func notify(ctx context.Context, address net.Addr, health http.Handler, logger *
 func follow(ctx context.Context, interval time.Duration, alive func(context.Context) error, send func(string), logger *slog.Logger) {
 	send("READY=1")
 	defer send("STOPPING=1")
-	if interval <= 0 {
-		<-ctx.Done()
-		return
-	}
-	ticks := time.NewTicker(interval)
-	defer ticks.Stop()
+	ticks := time.Tick(interval) // nil for 0
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-ticks.C:
+		case <-ticks:
 		}
 		limit, cancel := context.WithTimeout(ctx, interval)
 		err := alive(limit)
