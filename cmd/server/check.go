@@ -195,7 +195,7 @@ func delegator(refusal string) string {
 	case authn.UserAnonymous:
 		return "the kubeconfig has no credential: give it one"
 	}
-	return "grant it, with kubectl apply -f -:\n\n" + printable(binding(nameFor("kubeletauth:auth-delegator", user, "", ""), "system:auth-delegator", subjectOf(user)))
+	return "grant it, with kubectl apply -f -:\n\n" + printable(binding(subject{user: user}.named("kubeletauth:auth-delegator"), "system:auth-delegator", subjectOf(user)))
 }
 
 // openings looks for what is open that should not be, and for what lets nobody in.

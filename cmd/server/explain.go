@@ -216,8 +216,5 @@ func subjectOf(user string) string {
 	if user == authn.UserAnonymous {
 		return "- apiGroup: rbac.authorization.k8s.io\n  kind: Group\n  name: " + quoted(authn.GroupUnauthenticated) + "\n"
 	}
-	if namespace, account, ok := serviceAccount(user); ok {
-		return subject("", account, namespace)
-	}
-	return subject(user, "", "")
+	return subjectFrom(user).yaml()
 }

@@ -162,20 +162,22 @@ func (b believed) AuthenticateRequest(*http.Request) (*authn.UserInfo, bool, err
 // those of a name only if none are given (k8s.io/apiserver
 // pkg/endpoints/filters/impersonation.go).
 func userOf(name string, groups []string) *authn.UserInfo {
-	namespace, _, isAccount := serviceAccount(name)
-	if len(groups) == 0 && name == authn.UserAnonymous {
+	if s := subjectFrom(name); len(groups) == 0 && name == authn.UserAnonymous {
 		groups = []string{authn.GroupUnauthenticated}
-	} else if len(groups) == 0 && isAccount {
-		groups = []string{"system:serviceaccounts", "system:serviceaccounts:" + namespace}
+	} else if len(groups) == 0 && s.account != "" {
+		groups = []string{"system:serviceaccounts", "system:serviceaccounts:" + s.namespace}
 	}
 	return authn.AuthenticatedUser(&authn.UserInfo{Username: name, Groups: groups})
 }
 
-// serviceAccount takes the name of a service account's user apart.
-func serviceAccount(user string) (namespace, account string, ok bool) {
+// subjectFrom takes the name of a user apart who is a service account.
+func subjectFrom(user string) subject {
 	name, ok := strings.CutPrefix(user, "system:serviceaccount:")
-	namespace, account, _ = strings.Cut(name, ":")
-	return namespace, account, ok && account != "" && checkAccount("", account, namespace) == nil
+	namespace, account, _ := strings.Cut(name, ":")
+	if s := (subject{"", account, namespace}); ok && account != "" && s.check("") == nil {
+		return s
+	}
+	return subject{user: user}
 }
 
 // request is what the caller would send, with the credential in it.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -35,27 +36,25 @@ var (
 	fineGrainedSubresources = [...]string{"checkpoint", "statusz", "configz", "healthz", "pods"}
 )
 
-// roles is what the flags say. A user goes before a service account.
+// roles is what the flags say.
 type roles struct {
-	name                                   string
-	user, serviceAccount, namespace        string
-	apiServerUser                          string
-	scraperUser, scraperAccount, scraperIn string // in a namespace
-	scraperSubresources                    string
-	fineGrained                            bool
+	name                       string
+	server, apiServer, scraper subject // the second has no service account
+	scraperSubresources        string
+	fineGrained                bool
 }
 
 func (r *roles) flags() *flag.FlagSet {
 	flags := flag.NewFlagSet("rbac", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	flags.StringVar(&r.name, "name", "kubeletauth", "what the names of all roles and bindings begin with")
-	flags.StringVar(&r.user, "user", "", "user that the server is to the API server, in place of a service account")
-	flags.StringVar(&r.serviceAccount, "service-account", "kubeletauth", "service account that the server is to the API server")
-	flags.StringVar(&r.namespace, "namespace", "kube-system", "namespace of --service-account")
-	flags.StringVar(&r.apiServerUser, "apiserver-user", "kube-apiserver-kubelet-client", "common name of the API server's --kubelet-client-certificate")
-	flags.StringVar(&r.scraperUser, "scraper-user", "", "user that scrapes, in place of a service account")
-	flags.StringVar(&r.scraperAccount, "scraper-service-account", "prometheus", "service account that scrapes")
-	flags.StringVar(&r.scraperIn, "scraper-namespace", "monitoring", "namespace of --scraper-service-account")
+	flags.StringVar(&r.server.user, "user", "", "user that the server is to the API server, in place of a service account")
+	flags.StringVar(&r.server.account, "service-account", "kubeletauth", "service account that the server is to the API server")
+	flags.StringVar(&r.server.namespace, "namespace", "kube-system", "namespace of --service-account")
+	flags.StringVar(&r.apiServer.user, "apiserver-user", "kube-apiserver-kubelet-client", "common name of the API server's --kubelet-client-certificate")
+	flags.StringVar(&r.scraper.user, "scraper-user", "", "user that scrapes, in place of a service account")
+	flags.StringVar(&r.scraper.account, "scraper-service-account", "prometheus", "service account that scrapes")
+	flags.StringVar(&r.scraper.namespace, "scraper-namespace", "monitoring", "namespace of --scraper-service-account")
 	flags.StringVar(&r.scraperSubresources, "scraper-subresources", "metrics", "what the scraper may get of a node, separated by commas: metrics, stats, spec, log, and with --fine-grained pods, healthz, configz, statusz, checkpoint")
 	flags.BoolVar(&r.fineGrained, "fine-grained", false, "the servers run with --feature-gates=KubeletFineGrainedAuthz=true")
 	return flags
@@ -117,38 +116,29 @@ func (r *roles) check() error {
 	if r.name == "" || strings.ContainsAny(r.name, "/%") || !utf8.ValidString(r.name) {
 		return fmt.Errorf("--name %q: must not be empty, nor have a slash or percent sign", r.name)
 	}
-	for _, user := range []struct{ flag, name string }{
-		{"user", r.user}, {"apiserver-user", r.apiServerUser}, {"scraper-user", r.scraperUser},
-	} {
-		if !utf8.ValidString(user.name) {
-			return fmt.Errorf("--%s %q: must be UTF-8", user.flag, user.name)
-		}
-	}
-	if err := checkAccount("", r.serviceAccount, r.namespace); err != nil {
-		return err
-	}
-	if err := checkAccount("scraper-", r.scraperAccount, r.scraperIn); err != nil {
-		return err
-	}
-	if r.user == "" && r.serviceAccount == "" && r.apiServerUser == "" && r.scraperUser == "" && r.scraperAccount == "" {
+	if r.yaml() == "" {
 		return errors.New("every subject is empty: name one with --service-account, --apiserver-user or --scraper-service-account")
 	}
-	return r.checkSubresources()
+	return cmp.Or(r.server.check(""), r.apiServer.check("apiserver-"), r.scraper.check("scraper-"), r.checkSubresources())
 }
 
-// checkAccount has the rules for names of k8s.io/apimachinery
-// pkg/util/validation: a subdomain, and a label for a namespace.
-func checkAccount(prefix, account, namespace string) error {
+// subject is a user, or a service account if there is no user, or nobody.
+type subject struct{ user, account, namespace string }
+
+// check has the rules for names of k8s.io/apimachinery pkg/util/validation: a
+// subdomain for a service account, and a label for its namespace.
+func (s subject) check(prefix string) error {
 	const form = "must be of lower-case letters, digits and dashes, with none of those at an end"
 	label := regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
 	subdomain := regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`)
 	switch {
-	case account == "":
-		return nil
-	case len(account) > 253 || !subdomain.MatchString(account):
-		return fmt.Errorf("--%sservice-account %q: %s, or several such with dots between (a user has --%suser)", prefix, account, form, prefix)
-	case !label.MatchString(namespace):
-		return fmt.Errorf("--%snamespace %q: %s, and of 63 characters at most", prefix, namespace, form)
+	case !utf8.ValidString(s.user):
+		return fmt.Errorf("--%suser %q: must be UTF-8", prefix, s.user)
+	case s.account == "":
+	case len(s.account) > 253 || !subdomain.MatchString(s.account):
+		return fmt.Errorf("--%sservice-account %q: %s, or several such with dots between (a user has --%[1]suser)", prefix, s.account, form)
+	case !label.MatchString(s.namespace):
+		return fmt.Errorf("--%snamespace %q: %s, and of 63 characters at most", prefix, s.namespace, form)
 	}
 	return nil
 }
@@ -171,44 +161,42 @@ func (r *roles) checkSubresources() error {
 // yaml is a document for each role and each binding.
 func (r *roles) yaml() string {
 	var documents []string
-	if s := subject(r.user, r.serviceAccount, r.namespace); s != "" {
+	if s := r.server.yaml(); s != "" {
 		documents = append(documents, "# The server may create TokenReviews and SubjectAccessReviews.\n"+
-			binding(nameFor(r.name+":auth-delegator", r.user, r.serviceAccount, r.namespace), "system:auth-delegator", s))
+			binding(r.server.named(r.name+":auth-delegator"), "system:auth-delegator", s))
 	}
-	if s := subject(r.apiServerUser, "", ""); s != "" {
+	if s := r.apiServer.yaml(); s != "" {
 		subresources := classicSubresources[:]
 		if r.fineGrained {
 			subresources = slices.Concat(subresources, fineGrainedSubresources[:])
 		}
-		name := nameFor(r.name+":api-server", r.apiServerUser, "", "")
+		name := r.apiServer.named(r.name + ":api-server")
 		documents = append(documents, "# The API server may do everything on the nodes.\n"+role(name, "*", subresources), binding(name, name, s))
 	}
-	if s := subject(r.scraperUser, r.scraperAccount, r.scraperIn); s != "" {
-		name := nameFor(r.name+":scraper", r.scraperUser, r.scraperAccount, r.scraperIn)
+	if s := r.scraper.yaml(); s != "" {
+		name := r.scraper.named(r.name + ":scraper")
 		documents = append(documents, "# The scraper may read what it scrapes.\n"+role(name, "get", strings.Split(r.scraperSubresources, ",")), binding(name, name, s))
 	}
 	return strings.Join(documents, "---\n")
 }
 
-// nameFor makes a name that is of one subject alone, so that what is applied for
+// named makes a name that is of this subject alone, so that what is applied for
 // another does not take its place.
-func nameFor(prefix, user, account, namespace string) string {
-	if user == "" {
-		user = "system:serviceaccount:" + namespace + ":" + account
-	}
+func (s subject) named(prefix string) string {
+	user := cmp.Or(s.user, "system:serviceaccount:"+s.namespace+":"+s.account)
 	if regexp.MustCompile(`^[-\w.:@]{1,200}$`).MatchString(user) {
 		return prefix + ":" + user
 	}
 	return named(prefix, user)
 }
 
-// subject is the user, or the service account if there is none, or empty.
-func subject(user, account, namespace string) string {
+// yaml is what a binding has of the subject, or empty for nobody.
+func (s subject) yaml() string {
 	switch {
-	case user != "":
-		return "- apiGroup: rbac.authorization.k8s.io\n  kind: User\n  name: " + quoted(user) + "\n"
-	case account != "":
-		return "- kind: ServiceAccount\n  name: " + quoted(account) + "\n  namespace: " + quoted(namespace) + "\n"
+	case s.user != "":
+		return "- apiGroup: rbac.authorization.k8s.io\n  kind: User\n  name: " + quoted(s.user) + "\n"
+	case s.account != "":
+		return "- kind: ServiceAccount\n  name: " + quoted(s.account) + "\n  namespace: " + quoted(s.namespace) + "\n"
 	}
 	return ""
 }
