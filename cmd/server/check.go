@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -184,11 +183,9 @@ func (r *report) review(check string, err error) {
 // names as it refuses (k8s.io/apiserver
 // pkg/endpoints/handlers/responsewriters/errors.go).
 func delegator(refusal string) string {
-	match := regexp.MustCompile(`User ("(?:[^"\\]|\\.)*") cannot`).FindStringSubmatch(refusal)
-	user := ""
-	if match != nil {
-		user, _ = strconv.Unquote(match[1])
-	}
+	_, rest, _ := strings.Cut(refusal, `User "`)
+	literal, _ := strconv.QuotedPrefix(`"` + rest)
+	user, _ := strconv.Unquote(literal) // which leaves it empty if there is none
 	switch user {
 	case "":
 		return "bind the ClusterRole system:auth-delegator to the user of the kubeconfig (server rbac --user=... prints that)"
