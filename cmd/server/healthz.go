@@ -20,8 +20,7 @@ func serveHealthz(ctx context.Context, address string, handler http.Handler, log
 		ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: time.Minute,
 		BaseContext: func(net.Listener) context.Context { return ctx },
 	}
-	stop := context.AfterFunc(ctx, func() { server.Close() })
-	defer stop()
+	context.AfterFunc(ctx, func() { server.Close() })
 	level := slog.LevelWarn
 	for {
 		err := server.ListenAndServe()
