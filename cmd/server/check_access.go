@@ -66,8 +66,7 @@ func (r *report) caller(ctx context.Context, auth *kubeletapi.Auth) {
 	if err == nil {
 		r.Caller, err = auth.Check(request.WithContext(ctx))
 	}
-	var refused *kubeletapi.RefusedError
-	if errors.As(err, &refused) && refused.User != nil { // what else it says does not count here
+	if refused, ok := errors.AsType[*kubeletapi.RefusedError](err); ok && refused.User != nil { // what else it says does not count here
 		r.Caller, err = refused.User, nil
 	}
 	if err == nil {
