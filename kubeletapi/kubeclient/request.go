@@ -25,7 +25,7 @@ func (c *Client) send(ctx context.Context, q *question, version string) ([]byte,
 		return nil, err
 	}
 	answer, err := c.post(ctx, s, cred, q, version)
-	if status, ok := errors.AsType[*StatusError](err); q.renewed || !ok || status.Code != http.StatusUnauthorized {
+	if status, ok := errors.AsType[*StatusError](err); !ok || status.Code != http.StatusUnauthorized {
 		return answer, err
 	}
 	if s.plugin != nil {
@@ -39,7 +39,6 @@ func (c *Client) send(ctx context.Context, q *question, version string) ([]byte,
 	case *next == *cred:
 		return answer, err
 	}
-	q.renewed = true
 	return c.post(ctx, s, next, q, version)
 }
 

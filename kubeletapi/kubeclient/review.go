@@ -35,10 +35,9 @@ type api struct {
 // question is one review to be made.
 type question struct {
 	*api
-	spec    func(version string) any
-	secret  string   // must not appear in an answer's texts
-	held    []string // secrets that the last request held, this one among them
-	renewed bool     // our credential was renewed once for this review
+	spec   func(version string) any
+	secret string   // must not appear in an answer's texts
+	held   []string // secrets that the last request held, this one among them
 }
 
 // review asks for one review, with retries.
