@@ -71,18 +71,21 @@ func (s *Server) serveReview(w http.ResponseWriter, r *http.Request, e endpoint)
 	fault.write(w, r, e, http.StatusCreated, s.answer(e, q, fault.Break == BreakContradict))
 }
 
+// answer encodes an answer as kube-apiserver does: the question, the status,
+// and a newline.
 func (s *Server) answer(e endpoint, q question, contradict bool) []byte {
-	var token authn.TokenReviewStatus
-	var access authz.SubjectAccessReviewStatus
+	o := object{typeMeta{e.kind, e.apiVersion()}, map[string]any{}, q.spec(e), nil}
 	switch {
-	case contradict:
-		token.Authenticated, access.Allowed, access.Denied = true, true, true
+	case q.token != nil && contradict:
+		o.Status = authn.TokenReviewStatus{Authenticated: true}
 	case q.token != nil:
-		token = s.tokens.review(*q.token)
+		o.Status = s.tokens.review(*q.token)
+	case contradict:
+		o.Status = authz.SubjectAccessReviewStatus{Allowed: true, Denied: true}
 	default:
-		access = s.policy.review(*q.access)
+		o.Status = s.policy.review(*q.access)
 	}
-	return e.answer(q, token, access)
+	return encode(o)
 }
 
 // readQuestion returns the spec of a well-formed review; what is wrong with

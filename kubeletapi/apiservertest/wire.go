@@ -52,18 +52,13 @@ type typeMeta struct {
 }
 
 // object is a review as it travels: a question without, an answer with a status.
-type object[Spec, Status any] struct {
+// To decode one, spec and status are pointers.
+type object struct {
 	typeMeta
 	Metadata map[string]any `json:"metadata"`
-	Spec     Spec           `json:"spec"`
-	Status   Status         `json:"status"`
+	Spec     any            `json:"spec"`
+	Status   any            `json:"status"`
 }
-
-type (
-	tokenReview         = object[authn.TokenReviewSpec, authn.TokenReviewStatus]
-	accessReview        = object[authz.SubjectAccessReviewSpec, authz.SubjectAccessReviewStatus]
-	accessReviewV1beta1 = object[accessSpecV1beta1, authz.SubjectAccessReviewStatus]
-)
 
 // accessSpecV1beta1 is authz.SubjectAccessReviewSpec with another name for the
 // groups.
@@ -82,6 +77,17 @@ type question struct {
 	access *authz.SubjectAccessReviewSpec
 }
 
+// spec is that of e's version.
+func (q question) spec(e endpoint) any {
+	switch {
+	case q.token != nil:
+		return q.token
+	case e.version == "v1beta1":
+		return (*accessSpecV1beta1)(q.access)
+	}
+	return q.access
+}
+
 // decode reads a review as k8s.io/apiserver pkg/endpoints/handlers/create.go
 // does: kind and version may be left out, but not be others.
 func (e endpoint) decode(body []byte) (question, *status) {
@@ -98,44 +104,32 @@ func (e endpoint) decode(body []byte) (question, *status) {
 		return question{}, badRequest("the API version in the data (%s) does not match the expected API version (%s)",
 			head.APIVersion, e.apiVersion())
 	}
-	q, problem, err := e.decodeSpec(body)
-	if err != nil {
+	q, o := question{access: new(authz.SubjectAccessReviewSpec)}, object{Status: new(authz.SubjectAccessReviewStatus)}
+	if e.resource == TokenReviews {
+		q, o = question{token: new(authn.TokenReviewSpec)}, object{Status: new(authn.TokenReviewStatus)}
+	}
+	o.Spec = q.spec(e)
+	if err := json.Unmarshal(body, &o); err != nil {
 		return question{}, badRequest("%s in version %q cannot be handled as a %s: %v", e.kind, e.version, e.kind, err)
 	}
-	return q, problem
-}
-
-func (e endpoint) decodeSpec(body []byte) (question, *status, error) {
-	switch {
-	case e.resource == TokenReviews:
-		var o tokenReview
-		err := json.Unmarshal(body, &o)
-		return question{token: &o.Spec}, validateToken(o.Spec), err
-	case e.version == "v1beta1":
-		var o accessReviewV1beta1
-		err := json.Unmarshal(body, &o)
-		spec := authz.SubjectAccessReviewSpec(o.Spec)
-		return question{access: &spec}, validateAccess(spec, o.Metadata), err
+	if q.access != nil {
+		return q, validateAccess(*q.access, o.Metadata)
 	}
-	var o accessReview
-	err := json.Unmarshal(body, &o)
-	return question{access: &o.Spec}, validateAccess(o.Spec, o.Metadata), err
-}
-
-func validateToken(spec authn.TokenReviewSpec) *status {
-	if spec.Token == "" {
-		return badRequest("token is required for TokenReview in authentication")
+	if q.token.Token == "" {
+		return q, badRequest("token is required for TokenReview in authentication")
 	}
-	return nil
+	return q, nil
 }
 
 // validateAccess is ValidateSubjectAccessReview of k8s.io/kubernetes
 // pkg/apis/authorization/validation/validation.go, selectors excepted.
 func validateAccess(spec authz.SubjectAccessReviewSpec, metadata map[string]any) *status {
 	var causes []cause
+	var texts []string
 	invalid := func(field string, value any, detail string) {
 		text, _ := json.Marshal(value) // decoded from JSON, so it encodes
-		causes = append(causes, cause{"FieldValueInvalid", fmt.Sprintf("Invalid value: %s: %s", text, detail), field})
+		c := cause{"FieldValueInvalid", fmt.Sprintf("Invalid value: %s: %s", text, detail), field}
+		causes, texts = append(causes, c), append(texts, field+": "+c.Message)
 	}
 	if (spec.ResourceAttributes == nil) == (spec.NonResourceAttributes == nil) {
 		invalid("spec", spec.NonResourceAttributes, "exactly one of nonResourceAttributes or resourceAttributes must be specified")
@@ -152,20 +146,13 @@ func validateAccess(spec authz.SubjectAccessReviewSpec, metadata map[string]any)
 	if causes == nil {
 		return nil
 	}
-	return invalidAccess(causes)
-}
-
-// answer encodes an answer as kube-apiserver does: the question, the status,
-// and a newline.
-func (e endpoint) answer(q question, token authn.TokenReviewStatus, access authz.SubjectAccessReviewStatus) []byte {
-	meta, none := typeMeta{e.kind, e.apiVersion()}, map[string]any{}
-	switch {
-	case e.resource == TokenReviews:
-		return encode(tokenReview{meta, none, *q.token, token})
-	case e.version == "v1beta1":
-		return encode(accessReviewV1beta1{meta, none, accessSpecV1beta1(*q.access), access})
+	text := strings.Join(texts, ", ")
+	if len(texts) > 1 {
+		text = "[" + text + "]"
 	}
-	return encode(accessReview{meta, none, *q.access, access})
+	s := failure(http.StatusUnprocessableEntity, "Invalid", `SubjectAccessReview.authorization.k8s.io "" is invalid: `+text)
+	s.Details = &details{Group: "authorization.k8s.io", Kind: "SubjectAccessReview", Causes: causes}
+	return s
 }
 
 // encode never fails: nothing here holds a value that JSON has no form for.
@@ -203,20 +190,6 @@ func failure(code int, reason, message string) *status {
 
 func badRequest(format string, args ...any) *status {
 	return failure(http.StatusBadRequest, "BadRequest", fmt.Sprintf(format, args...))
-}
-
-func invalidAccess(causes []cause) *status {
-	var texts []string
-	for _, c := range causes {
-		texts = append(texts, c.Field+": "+c.Message)
-	}
-	text := strings.Join(texts, ", ")
-	if len(texts) > 1 {
-		text = "[" + text + "]"
-	}
-	s := failure(http.StatusUnprocessableEntity, "Invalid", `SubjectAccessReview.authorization.k8s.io "" is invalid: `+text)
-	s.Details = &details{Group: "authorization.k8s.io", Kind: "SubjectAccessReview", Causes: causes}
-	return s
 }
 
 // generic is the Status of a code without more to say (NewGenericServerResponse
