@@ -28,11 +28,10 @@ type Review struct {
 
 // journal remembers what the server was asked.
 type journal struct {
-	mu          sync.Mutex // guards what follows
-	counts      map[string]int
-	now, max    int
-	reviews     []Review // a ring once it is full
-	oldestIndex int
+	mu       sync.Mutex // guards what follows
+	counts   map[string]int
+	now, max int
+	reviews  []Review // the oldest first
 }
 
 // Count returns how many requests came for a resource: [TokenReviews] or
@@ -59,8 +58,7 @@ func (s *Server) InFlight() (now, max int) {
 func (s *Server) Reviews() []Review {
 	s.journal.mu.Lock()
 	defer s.journal.mu.Unlock()
-	j := &s.journal
-	return slices.Concat(j.reviews[j.oldestIndex:], j.reviews[:j.oldestIndex])
+	return slices.Clone(s.journal.reviews)
 }
 
 // begin counts a request; the function it returns ends it.
@@ -85,10 +83,5 @@ func (j *journal) add(r *http.Request, e endpoint, q question) {
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if len(j.reviews) < maxReviews {
-		j.reviews = append(j.reviews, review)
-		return
-	}
-	j.reviews[j.oldestIndex] = review
-	j.oldestIndex = (j.oldestIndex + 1) % maxReviews
+	j.reviews = append(j.reviews[max(len(j.reviews)+1-maxReviews, 0):], review)
 }
