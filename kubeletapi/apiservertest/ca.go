@@ -1,6 +1,7 @@
 package apiservertest
 
 import (
+	"cmp"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -117,19 +118,13 @@ func (ca *CA) sign(c Certificate, template *x509.Certificate) (*x509.Certificate
 
 func (c Certificate) template(lifetime time.Duration) *x509.Certificate {
 	now := time.Now()
-	if c.NotBefore.IsZero() {
-		c.NotBefore = now.Add(-time.Hour)
-	}
-	if c.NotAfter.IsZero() {
-		c.NotAfter = now.Add(lifetime)
-	}
 	return &x509.Certificate{
 		Subject:      pkix.Name{CommonName: c.CommonName, ExtraNames: c.extraNames()},
 		DNSNames:     c.DNSNames,
 		IPAddresses:  c.IPs,
 		ExtKeyUsage:  c.Usages,
-		NotBefore:    c.NotBefore,
-		NotAfter:     c.NotAfter,
+		NotBefore:    cmp.Or(c.NotBefore, now.Add(-time.Hour)),
+		NotAfter:     cmp.Or(c.NotAfter, now.Add(lifetime)),
 		SerialNumber: c.SerialNumber,
 		SubjectKeyId: c.SubjectKeyID,
 	}
