@@ -23,24 +23,20 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	known := s.callers.known(r)
-	if !known && r.Header.Get("Authorization") != "" {
+	switch path := r.URL.Path; {
+	case !known && r.Header.Get("Authorization") != "":
 		s.refuse(w, r, http.StatusUnauthorized)
-		return
-	}
-	switch r.URL.Path {
-	case "/version":
+	case path == "/version":
 		w.Header().Set("Content-Type", "application/json")
 		fmt.Fprintf(w, `{"major":"1","minor":"37","gitVersion":"v1.37.2","gitCommit":"","gitTreeState":"","buildDate":"",`+
 			`"goVersion":%q,"compiler":%q,"platform":"%s/%s"}`+"\n", runtime.Version(), runtime.Compiler, runtime.GOOS, runtime.GOARCH)
-	case "/readyz", "/livez", "/healthz":
+	case path == "/readyz" || path == "/livez" || path == "/healthz":
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		io.WriteString(w, "ok")
+	case !known:
+		s.refuse(w, r, http.StatusUnauthorized)
 	default:
-		code := http.StatusNotFound
-		if !known {
-			code = http.StatusUnauthorized
-		}
-		s.refuse(w, r, code)
+		s.refuse(w, r, http.StatusNotFound)
 	}
 }
 
