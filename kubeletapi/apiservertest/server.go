@@ -164,7 +164,7 @@ func (s *Server) Close() {
 type run struct {
 	server *http.Server
 	cancel context.CancelFunc
-	served chan struct{} // closed when no more connections are accepted
+	served sync.WaitGroup // until no more connections are accepted
 	conns  sync.WaitGroup
 
 	requests sync.RWMutex // each holds it for reading; over HTTP/2 they may outlive their connection
@@ -172,7 +172,7 @@ type run struct {
 
 func serve(s *Server, listener net.Listener) *run {
 	ctx, cancel := context.WithCancel(context.Background())
-	r := &run{cancel: cancel, served: make(chan struct{})}
+	r := &run{cancel: cancel}
 	r.server = &http.Server{
 		Handler:           r.track(s),
 		ReadHeaderTimeout: 30 * time.Second,
@@ -188,10 +188,9 @@ func serve(s *Server, listener net.Listener) *run {
 		ConnState:   r.state,
 		ErrorLog:    log.New(io.Discard, "", 0), // handshakes that clients under test break off
 	}
-	go func() {
-		defer close(r.served)
+	r.served.Go(func() {
 		r.server.ServeTLS(wires{listener, &s.silences}, "", "") // always ends with an error: that it was closed
-	}()
+	})
 	return r
 }
 
@@ -219,7 +218,7 @@ func (r *run) state(_ net.Conn, state http.ConnState) {
 func (r *run) stop() {
 	r.cancel()
 	r.server.Close()
-	<-r.served
+	r.served.Wait()
 	r.server.Close()
 	r.conns.Wait()
 	r.requests.Lock() // for good
