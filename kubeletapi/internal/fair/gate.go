@@ -211,12 +211,7 @@ func (g *Gate) host(name string, now time.Time) *Record {
 	}
 	if len(g.hosts) >= maxHosts {
 		maps.DeleteFunc(g.hosts, func(_ string, r *Record) bool { return r.left(now) < 0.5 })
-		for name := range g.hosts {
-			if len(g.hosts) <= maxHosts/2 { // so that this is not to be done for each new host
-				break
-			}
-			delete(g.hosts, name)
-		}
+		maps.DeleteFunc(g.hosts, func(string, *Record) bool { return len(g.hosts) > maxHosts/2 }) // so that this is not to be done for each new host
 	}
 	g.hosts[name] = new(Record)
 	return g.hosts[name]
@@ -296,12 +291,7 @@ func (g *Gate) welcome(kind uint64) {
 	if g.kinds == nil {
 		g.kinds = map[uint64]*Record{}
 	}
-	for other := range g.kinds {
-		if len(g.kinds) < maxKinds {
-			break
-		}
-		delete(g.kinds, other)
-	}
+	maps.DeleteFunc(g.kinds, func(uint64, *Record) bool { return len(g.kinds) >= maxKinds })
 	g.kinds[kind] = new(Record)
 }
 
