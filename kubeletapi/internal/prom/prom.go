@@ -42,13 +42,13 @@ type Vec[S sample] struct{ family *family }
 
 // With returns the one for these label values, in the order of the labels.
 func (v Vec[S]) With(values ...string) S {
-	s, _ := v.family.with(values).(S)
+	s, _ := v.family.with(values, nil).(S)
 	return s
 }
 
 // Func has a counter or gauge read each time it is written, from a function that is
 // safe for concurrent use. That of a counter never returns less than before.
-func (v Vec[S]) Func(read func() int64, values ...string) { v.family.put(reading(read), values) }
+func (v Vec[S]) Func(read func() int64, values ...string) { v.family.with(values, reading(read)) }
 
 // A counter only grows, a gauge goes up and down, and a histogram sorts observations
 // into buckets.
@@ -166,31 +166,25 @@ func (r *Registry) add(name, help, kind string, labels []string, make func() sam
 	f := &family{name: name, help: help, kind: kind, labels: labels, series: map[string]sample{}, make: make}
 	r.families = append(r.families, f)
 	if len(labels) == 0 {
-		f.with(nil) // a metric without labels is there from the start
+		f.with(nil, nil) // a metric without labels is there from the start
 	}
 	return f
 }
 
-// put sets what a combination of label values is written by.
-func (f *family) put(s sample, values []string) {
-	if f == nil {
-		return
-	}
-	pairs := f.pairs(values)
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.series[pairs] = s
-}
-
-func (f *family) with(values []string) sample {
+// with returns what a combination of label values is written by: s from now on,
+// unless that is nil.
+func (f *family) with(values []string, s sample) sample {
 	if f == nil {
 		return nil
 	}
 	pairs := f.pairs(values)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.series[pairs] == nil {
-		f.series[pairs] = f.make()
+	if s == nil && f.series[pairs] == nil {
+		s = f.make()
+	}
+	if s != nil {
+		f.series[pairs] = s
 	}
 	return f.series[pairs]
 }
