@@ -31,7 +31,7 @@ type policy struct {
 
 func parsePolicy(content []byte) (p policy, err error) {
 	err = json.Unmarshal(content, new(any)) // all of it, and with a place for mistakes
-	if syntax := (*json.SyntaxError)(nil); errors.As(err, &syntax) {
+	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
 		return p, fmt.Errorf("line %d: %w", 1+bytes.Count(content[:syntax.Offset], []byte("\n")), err)
 	}
 	decoder := json.NewDecoder(bytes.NewReader(content))

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -30,7 +31,7 @@ type world struct {
 	logger    *slog.Logger
 	apiServer *apiservertest.Server
 	ca        *apiservertest.CA          // of the server and of its clients
-	certs     map[string]tls.Certificate // by user
+	certs     map[string]tls.Certificate // by user; and the server's
 	tokens    map[string]string          // by user
 	applied   []byte                     // the policy in force
 }
@@ -44,56 +45,40 @@ func (w *world) write(name string, content []byte) error {
 func loopback(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
 
 // writeFiles makes the certificates and writes what the server and curl read.
-func (w *world) writeFiles() error {
-	var stranger *apiservertest.CA
-	var serving tls.Certificate
-	w.certs = map[string]tls.Certificate{}
-	return inOrder(
-		func() (err error) { w.ca, err = apiservertest.NewCA("kubeletauth-demo"); return err },
-		func() (err error) { stranger, err = apiservertest.NewCA("stranger-ca"); return err },
-		func() (err error) {
-			serving, err = w.ca.Issue(apiservertest.Certificate{
-				CommonName: nodeName, DNSNames: []string{"localhost"}, IPs: []net.IP{net.IPv4(127, 0, 0, 1)},
-				Usages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}, NotAfter: time.Now().AddDate(0, 0, 30),
-			})
-			return err
-		},
-		func() error { return w.writePair("server", serving) },
-		func() error { return w.issue(w.ca, apiServerUser) },
-		func() error { return w.issue(stranger, strangerUser) },
-		func() error { return w.write("ca.crt", w.ca.PEM()) },
-		func() error { return w.write("kubeconfig", w.apiServer.Kubeconfig("")) },
-		func() error { return os.Mkdir(w.path("logs"), 0o700) },
-		func() error { return w.write("logs/demo.log", []byte(logText)) },
-		func() error { return w.write("policy.json", firstPolicy) },
-		func() error { return w.apply(firstPolicy) },
-	)
-}
-
-// issue makes a client certificate for user.
-func (w *world) issue(ca *apiservertest.CA, user string) (err error) {
-	w.certs[user], err = ca.Issue(apiservertest.Certificate{CommonName: user, NotAfter: time.Now().AddDate(0, 0, 30)})
+func (w *world) writeFiles() (err error) {
+	if w.ca, err = apiservertest.NewCA("kubeletauth-demo"); err != nil {
+		return err
+	}
+	stranger, err := apiservertest.NewCA("stranger-ca")
 	if err != nil {
 		return err
 	}
-	return w.writePair(user, w.certs[user])
+	w.certs = map[string]tls.Certificate{}
+	return cmp.Or(
+		w.issue(w.ca, "server", apiservertest.Certificate{
+			CommonName: nodeName, DNSNames: []string{"localhost"}, IPs: []net.IP{net.IPv4(127, 0, 0, 1)},
+			Usages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		}),
+		w.issue(w.ca, apiServerUser, apiservertest.Certificate{CommonName: apiServerUser}),
+		w.issue(stranger, strangerUser, apiservertest.Certificate{CommonName: strangerUser}),
+		w.write("ca.crt", w.ca.PEM()),
+		w.write("kubeconfig", w.apiServer.Kubeconfig("")),
+		os.Mkdir(w.path("logs"), 0o700),
+		w.write("logs/demo.log", []byte(logText)),
+		w.write("policy.json", firstPolicy),
+		w.apply(firstPolicy),
+	)
 }
 
-func (w *world) writePair(name string, c tls.Certificate) error {
-	if err := w.write(name+".crt", apiservertest.CertPEM(c)); err != nil {
+// issue makes a certificate and writes it, with its key, into files by name.
+func (w *world) issue(ca *apiservertest.CA, name string, c apiservertest.Certificate) error {
+	c.NotAfter = time.Now().AddDate(0, 0, 30)
+	cert, err := ca.Issue(c)
+	if err != nil {
 		return err
 	}
-	return w.write(name+".key", apiservertest.KeyPEM(c))
-}
-
-// inOrder takes one step after the other until one fails.
-func inOrder(steps ...func() error) error {
-	for _, step := range steps {
-		if err := step(); err != nil {
-			return err
-		}
-	}
-	return nil
+	w.certs[name] = cert
+	return cmp.Or(w.write(name+".crt", apiservertest.CertPEM(cert)), w.write(name+".key", apiservertest.KeyPEM(cert)))
 }
 
 // startServer serves this machine's API as cmd/server does, until ctx ends. What
