@@ -2,6 +2,7 @@ package prom
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -72,12 +73,8 @@ func (r *Requests) kind(method, path int) *requestKind {
 	if k := place.Load(); k != nil {
 		return k
 	}
-	long := "false"
-	switch paths[path] {
-	case "exec", "attach", "debug": // not portForward, as in the kubelet
-		long = "true"
-	}
-	labels := []string{methods[method], paths[path], "readwrite", long}
+	long := slices.Contains([]string{"exec", "attach", "debug"}, paths[path]) // not portForward, as in the kubelet
+	labels := []string{methods[method], paths[path], "readwrite", strconv.FormatBool(long)}
 	k := &requestKind{r.total.With(labels...), r.duration.With(labels...)}
 	r.inflight.Func(k.inflight, labels...)
 	place.CompareAndSwap(nil, k)
