@@ -91,17 +91,13 @@ func (f *faults) next(e endpoint) Fault {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, key := range []string{e.resource + "/" + e.version, e.resource} {
-		queue := f.queues[key]
-		if len(queue) == 0 {
-			continue
+		if queue := f.queues[key]; len(queue) > 0 {
+			fault := queue[0]
+			if queue[0].Times--; queue[0].Times == 0 { // if it was positive
+				f.queues[key] = queue[1:]
+			}
+			return fault
 		}
-		fault := queue[0]
-		if fault.Times == 1 {
-			f.queues[key] = queue[1:]
-		} else if fault.Times > 1 {
-			queue[0].Times--
-		}
-		return fault
 	}
 	return Fault{}
 }
