@@ -242,14 +242,14 @@ func (p *Proxy) send(r *http.Request) (*http.Response, error) {
 // failed answers a request that the upstream did not.
 func (p *Proxy) failed(w http.ResponseWriter, r *http.Request, err error) {
 	code, x := http.StatusBadGateway, w.(*exchange)
-	timeout := net.Error(nil)
+	timeout, ok := errors.AsType[net.Error](err)
 	switch {
 	case x.badBody.Load():
 		code = http.StatusBadRequest
 	case x.late.Load():
 		code, err = http.StatusGatewayTimeout, errors.New("the upstream has not answered in time")
 		r = r.WithContext(context.WithoutCancel(r.Context()))
-	case errors.As(err, &timeout) && timeout.Timeout():
+	case ok && timeout.Timeout():
 		code = http.StatusGatewayTimeout
 	}
 	p.answer(w, r, code, err)
