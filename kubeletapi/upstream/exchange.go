@@ -94,9 +94,9 @@ func (x *exchange) touch() { x.flowed.Store(int64(time.Since(x.proxy.made))) }
 // limit is how long it may be that nothing flows.
 func (x *exchange) limit() time.Duration {
 	if x.unread.Load() || x.answered.Load() {
-		return x.proxy.idle
+		return x.proxy.config.IdleTimeout
 	}
-	return min(x.proxy.idle, x.proxy.timeout)
+	return min(x.proxy.config.IdleTimeout, x.proxy.config.Timeout)
 }
 
 // left is what is left of limit.
@@ -118,7 +118,7 @@ func (x *exchange) sent() {
 // stop ends an exchange that has no time left: with an answer, if that is what the
 // upstream owes.
 func (x *exchange) stop() {
-	if x.limit() < x.proxy.idle {
+	if x.limit() < x.proxy.config.IdleTimeout {
 		x.late.Store(true)
 	} else {
 		x.setDeadlines(time.Unix(1, 0))

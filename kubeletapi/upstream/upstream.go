@@ -83,16 +83,12 @@ type Config struct {
 // concurrent use. If the upstream cannot be reached, it answers 502; if it takes
 // too long, 504. The log has the reason, the client has not.
 type Proxy struct {
-	url          string // for the log
+	config       Config // with times that mean what they say
 	scheme, host string
 	connections  *reload.Value[connections]
 	reverse      httputil.ReverseProxy
-	identity     bool
-	timeout      time.Duration // for the header of an answer
-	idle         time.Duration
 	made         time.Time
 	watches      sync.Pool
-	logger       *slog.Logger
 
 	tunnels sync.RWMutex // each holds it for reading
 	ctx     context.Context
@@ -106,7 +102,8 @@ func New(cfg Config) (*Proxy, error) {
 	if cfg.Report == nil {
 		cfg.Report = func(err error) { cfg.Logger.Warn("The upstream's files changed", "err", err) }
 	}
-	p := &Proxy{url: cfg.URL, identity: cfg.IdentityHeaders, timeout: limit(cfg.Timeout, 30*time.Second), idle: limit(cfg.IdleTimeout, 4*time.Hour), made: time.Now(), watches: sync.Pool{New: func() any { return new(watch) }}, logger: cfg.Logger}
+	cfg.Timeout, cfg.IdleTimeout = limit(cfg.Timeout, 30*time.Second), limit(cfg.IdleTimeout, 4*time.Hour)
+	p := &Proxy{config: cfg, made: time.Now(), watches: sync.Pool{New: func() any { return new(watch) }}}
 	var socket string
 	var err error
 	if p.scheme, p.host, socket, err = cfg.target(); err != nil {
@@ -212,7 +209,7 @@ type sender func(*http.Request) (*http.Response, error)
 func (s sender) RoundTrip(r *http.Request) (*http.Response, error) { return s(r) }
 
 func (p *Proxy) send(r *http.Request) (*http.Response, error) {
-	if p.identity {
+	if p.config.IdentityHeaders {
 		if err := setIdentity(r); err != nil {
 			return nil, err
 		}
@@ -260,7 +257,7 @@ func (p *Proxy) answer(w http.ResponseWriter, r *http.Request, code int, err err
 	if code < http.StatusInternalServerError || r.Context().Err() != nil { // the client is wrong, or gone
 		level = slog.LevelInfo
 	}
-	p.logger.Log(r.Context(), level, http.StatusText(code), "upstream", p.url, "remote", r.RemoteAddr, "method", fmt.Sprintf("%.64s", r.Method),
+	p.config.Logger.Log(r.Context(), level, http.StatusText(code), "upstream", p.config.URL, "remote", r.RemoteAddr, "method", fmt.Sprintf("%.64s", r.Method),
 		"path", fmt.Sprintf("%.1024s", r.URL.Path), "err", fmt.Sprintf("%.1024s", err))
 	http.Error(w, http.StatusText(code), code)
 }

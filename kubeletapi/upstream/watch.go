@@ -56,7 +56,7 @@ func (w *watch) look() {
 	}
 	left := x.left()
 	if left <= 0 {
-		left = x.proxy.idle // for what is to be said of it
+		left = x.proxy.config.IdleTimeout // for what is to be said of it
 		x.stop()
 	}
 	w.again(left)
