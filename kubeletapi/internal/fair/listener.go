@@ -209,9 +209,7 @@ func (l *Listener) leave(c *Connection) bool {
 	if c.among == nil {
 		return false
 	}
-	if c.requests > 0 {
-		l.count(c, -c.requests)
-	}
+	l.count(c, -c.requests)
 	c.among.remove(c)
 	return true
 }
