@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -12,11 +13,7 @@ import (
 
 // hide removes what must not go upstream from a header or a trailer.
 func hide(h http.Header) {
-	for name := range h {
-		if isHidden(name) {
-			delete(h, name)
-		}
-	}
+	maps.DeleteFunc(h, func(name string, _ []string) bool { return isHidden(name) })
 	if lines := h[authn.WebSocketProtocolHeader]; lines != nil {
 		h.Set(authn.WebSocketProtocolHeader, withoutTokens(lines))
 	}
