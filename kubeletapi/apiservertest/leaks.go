@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"runtime/pprof"
+	"slices"
 	"time"
 )
 
@@ -37,11 +38,6 @@ func Run(m interface{ Run() int }) int {
 func others() [][]byte {
 	var all bytes.Buffer
 	pprof.Lookup("goroutine").WriteTo(&all, 2)
-	var found [][]byte
-	for _, stack := range bytes.Split(bytes.TrimSpace(all.Bytes()), []byte("\n\n"))[1:] {
-		if !bytes.Contains(stack, []byte("\nos/signal.loop(")) {
-			found = append(found, stack)
-		}
-	}
-	return found
+	stacks := bytes.Split(bytes.TrimSpace(all.Bytes()), []byte("\n\n"))
+	return slices.DeleteFunc(stacks[1:], func(stack []byte) bool { return bytes.Contains(stack, []byte("\nos/signal.loop(")) })
 }
