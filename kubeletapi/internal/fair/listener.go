@@ -210,7 +210,11 @@ func (l *Listener) leave(c *Connection) bool {
 		return false
 	}
 	l.count(c, -c.requests)
-	c.among.remove(c)
+	of := c.among[c.host]
+	if of.Remove(c.place); of.Len() == 0 {
+		delete(c.among, c.host)
+	}
+	c.among = nil
 	return true
 }
 
@@ -228,14 +232,6 @@ func (c crowd) add(one *Connection) {
 		c[one.host] = new(party)
 	}
 	one.among, one.place = c, c[one.host].PushBack(one)
-}
-
-func (c crowd) remove(one *Connection) {
-	of := c[one.host]
-	if of.Remove(one.place); of.Len() == 0 {
-		delete(c, one.host)
-	}
-	one.among = nil
 }
 
 // oldest returns the oldest of the host that has the most, but not newest, which
