@@ -104,18 +104,7 @@ func (f *faults) next(e endpoint) Fault {
 
 // wait holds a request up; false: it ended meanwhile.
 func (f Fault) wait(ctx context.Context) bool {
-	if !pause(ctx, f.Latency) {
-		return false
-	}
-	if f.Hang == nil {
-		return true
-	}
-	select {
-	case <-f.Hang:
-		return true
-	case <-ctx.Done():
-		return false
-	}
+	return pause(ctx, f.Latency) && (f.Hang == nil || receive(ctx, f.Hang))
 }
 
 // pause waits for d; false: ctx ended meanwhile.
@@ -123,8 +112,13 @@ func pause(ctx context.Context, d time.Duration) bool {
 	if d <= 0 {
 		return ctx.Err() == nil
 	}
+	return receive(ctx, time.After(d))
+}
+
+// receive waits for c; false: ctx ended meanwhile.
+func receive[T any](ctx context.Context, c <-chan T) bool {
 	select {
-	case <-time.After(d):
+	case <-c:
 		return true
 	case <-ctx.Done():
 		return false
