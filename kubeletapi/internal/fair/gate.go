@@ -291,7 +291,12 @@ func (g *Gate) welcome(kind uint64) {
 	if g.kinds == nil {
 		g.kinds = map[uint64]*Record{}
 	}
-	maps.DeleteFunc(g.kinds, func(uint64, *Record) bool { return len(g.kinds) >= maxKinds })
+	for other := range g.kinds {
+		if len(g.kinds) < maxKinds {
+			break
+		}
+		delete(g.kinds, other)
+	}
 	g.kinds[kind] = new(Record)
 }
 
