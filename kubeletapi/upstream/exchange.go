@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"maps"
+	"math"
 	"net"
 	"net/http"
 	"sync"
@@ -72,10 +73,17 @@ func (p *Proxy) begin(w http.ResponseWriter, r *http.Request) (*exchange, *http.
 	return x, r
 }
 
-// free takes the server's deadlines away.
+// free takes the server's deadlines away. A stream of HTTP/2 keeps one that never
+// comes: net/http then sees that it was closed before end, and sets none that would
+// keep it.
 func (x *exchange) free() {
 	x.old.Store(true)
-	x.setDeadlines(time.Time{})
+	never := time.Time{}
+	if x.total > 0 && x.request.ProtoMajor > 1 {
+		never = time.Now().Add(math.MaxInt64)
+	}
+	x.control().SetReadDeadline(time.Time{})
+	x.control().SetWriteDeadline(never)
 }
 
 // control is that of the server's ResponseWriter.
@@ -144,13 +152,23 @@ func (x *exchange) end() {
 	x.out.Unlock()
 	x.watch.end()
 	x.proxy.watches.Put(x.watch)
-	gone := x.request.ProtoMajor > 1 && x.request.Context().Err() != nil // a stream that is closed, which its deadline would keep
-	if x.old.Load() && x.total > 0 && !gone {
+	if x.old.Load() && x.total > 0 {
 		x.control().SetWriteDeadline(time.Now().Add(x.total))
 	}
 	if x.lingers() {
-		control := x.control() // not a deadline: net/http takes it away where the body is being read
+		control := http.NewResponseController(innermost(x.ResponseWriter)) // not a deadline: net/http takes it away where the body is being read
 		time.AfterFunc(linger, func() { control.SetReadDeadline(time.Unix(1, 0)) })
+	}
+}
+
+// innermost is the server's own: those around it may be another request's later.
+func innermost(w http.ResponseWriter) http.ResponseWriter {
+	for {
+		wrapper, ok := w.(interface{ Unwrap() http.ResponseWriter })
+		if !ok {
+			return w
+		}
+		w = wrapper.Unwrap()
 	}
 }
 
