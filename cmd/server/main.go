@@ -110,11 +110,11 @@ func serve(ctx context.Context, opts options.Options) error {
 		runtime.MemProfileRate = 0 // nobody can see the profile
 	}
 	if opts.DecisionLog != "" {
-		log, err := openDecisionLog(ctx, opts)
+		log, end, err := openDecisionLog(opts)
 		if err != nil {
 			return err
 		}
-		defer log.Close()
+		defer end()
 		opts.EventLogger = log
 	}
 	auth, err := kubeletapi.New(opts.Config)
@@ -152,15 +152,15 @@ func serve(ctx context.Context, opts options.Options) error {
 	return server.ListenAndServe(ctx)
 }
 
-// openDecisionLog opens it, and again at each SIGHUP until ctx ends.
-func openDecisionLog(ctx context.Context, opts options.Options) (*decisionlog.Log, error) {
-	log, err := decisionlog.Open(decisionlog.Config{Path: opts.DecisionLog, Blocking: opts.DecisionLogMode == options.BlockingMode, Logger: opts.Logger})
+// openDecisionLog opens it, and again at each SIGHUP until end closes it: without
+// that, the signal would end the process, and cut what is under way.
+func openDecisionLog(opts options.Options) (log *decisionlog.Log, end func(), err error) {
+	log, err = decisionlog.Open(decisionlog.Config{Path: opts.DecisionLog, Blocking: opts.DecisionLogMode == options.BlockingMode, Logger: opts.Logger})
 	if err != nil {
-		return nil, fmt.Errorf("--decision-log: %w", err)
+		return nil, nil, fmt.Errorf("--decision-log: %w", err)
 	}
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
-	context.AfterFunc(ctx, func() { signal.Stop(hup); close(hup) })
 	go func() {
 		for range hup {
 			if err := log.Reopen(); err != nil {
@@ -168,7 +168,7 @@ func openDecisionLog(ctx context.Context, opts options.Options) (*decisionlog.Lo
 			}
 		}
 	}()
-	return log, nil
+	return log, func() { log.Close(); signal.Stop(hup); close(hup) }, nil
 }
 
 // route passes the paths below prefixes on, or all if there are none, but never
