@@ -428,6 +428,14 @@ func (a *Auth) log(r *http.Request, e *RefusedError) {
 	logger.LogAttrs(r.Context(), level, message, attrs...)
 }
 
+// survive is deferred where net/http does not recover a panic of the EventLogger.
+func (a *Auth) survive() {
+	if p := recover(); p != nil {
+		a.metrics.dropped.Inc()
+		cmp.Or(a.Logger, slog.Default()).Error("The EventLogger panicked", "panic", clip(fmt.Sprint(p)))
+	}
+}
+
 // hideCredential removes the token that was accepted, so that nothing behind
 // the filter can use it or pass it on.
 func hideCredential(h http.Header, found credential) {

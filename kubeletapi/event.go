@@ -135,7 +135,10 @@ func (a *Auth) serveLogged(w http.ResponseWriter, r *http.Request, h *ttlcache.H
 		var once sync.Once
 		answered.Upgraded = func() { once.Do(func() { log(StageStarted) }) }
 		defer once.Do(func() {}) // not after the end
-		defer time.AfterFunc(longAnswer, answered.Upgraded).Stop()
+		defer time.AfterFunc(longAnswer, func() {
+			defer a.survive()
+			answered.Upgraded()
+		}).Stop()
 		next.ServeHTTP(answered, r)
 	}
 	answered.End()

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -233,4 +234,30 @@ func TestEventsAreSmall(t *testing.T) {
 			t.Errorf("%s: %d events of %d bytes", attributes, len(log), each)
 		}
 	}
+}
+
+// lateFailure panics where a request is still under way.
+type lateFailure struct{}
+
+func (lateFailure) LogEvent(e Event) bool {
+	if e.Stage == StageStarted {
+		panic("disk full")
+	}
+	return true
+}
+
+// A timer has the EventLogger told of an answer that takes long: what panics there
+// would end the process.
+func TestEventLoggerPanics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log strings.Builder
+		auth := &Auth{NodeName: "n1", Authenticator: authn.Anonymous{}, Authorizer: authz.AlwaysAllow{}, EventLogger: lateFailure{}, Logger: slog.New(slog.NewTextHandler(&log, nil))}
+		auth.metrics.define()
+		w := httptest.NewRecorder()
+		auth.Handler(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { time.Sleep(2 * time.Minute) })).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+		synctest.Wait()
+		if w.Code != 200 || auth.metrics.dropped.Value() != 1 || !strings.Contains(log.String(), `msg="The EventLogger panicked" panic="disk full"`) {
+			t.Errorf("%d, %d dropped, %s", w.Code, auth.metrics.dropped.Value(), log.String())
+		}
+	})
 }
