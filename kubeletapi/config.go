@@ -104,6 +104,9 @@ func New(cfg Config) (*Auth, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
+	for _, d := range []*time.Duration{&cfg.AuthenticationTokenWebhookCacheTTL, &cfg.AuthorizationWebhookCacheAuthorizedTTL, &cfg.AuthorizationWebhookCacheUnauthorizedTTL, &cfg.AuthenticationStaleIfError, &cfg.AuthorizationStaleIfError} {
+		*d = min(*d, forever)
+	}
 	name, err := cfg.nodeName()
 	if err != nil {
 		return nil, err
@@ -129,6 +132,8 @@ func New(cfg Config) (*Auth, error) {
 }
 
 const (
+	forever = 50 * 365 * 24 * time.Hour // four of it are still a time.Duration
+
 	maxReviewed = 64 // of those who are not known, at once
 	maxWaiting  = 512
 	patience    = 5 * time.Second
@@ -168,10 +173,7 @@ func (cfg *Config) useClient(m *metrics) (*kubeclient.Client, error) {
 		return nil, nil
 	}
 	if cfg.Kubeconfig == "" && !cfg.InCluster {
-		what := "authorization"
-		if tokens {
-			what = "authentication"
-		}
+		what := map[bool]string{true: "authentication", false: "authorization"}[tokens]
 		return nil, fmt.Errorf("no client provided, cannot use webhook %s (set --kubeconfig, or --in-cluster in a pod)", what)
 	}
 	client, err := kubeclient.New(kubeclient.Config{
@@ -183,10 +185,7 @@ func (cfg *Config) useClient(m *metrics) (*kubeclient.Client, error) {
 		Report:     cfg.reportReload(m, "kubeconfig"),
 	})
 	if err != nil {
-		flag := "--kubeconfig"
-		if cfg.InCluster {
-			flag = "--in-cluster"
-		}
+		flag := map[bool]string{true: "--in-cluster", false: "--kubeconfig"}[cfg.InCluster]
 		return nil, fmt.Errorf("%s: %w", flag, err)
 	}
 	if tokens {
