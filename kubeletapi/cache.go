@@ -153,7 +153,7 @@ func (c *identities) chain(r *http.Request, key ttlcache.Key, roots *tlsconfig.B
 	if before, ok := c.byCertificate.Get(key, now); ok && before.inForce(now) { // with other roots
 		gate = nil
 	}
-	busy := gate.Do(r.Context(), c.source(r), func() fair.Outcome {
+	busy := gate.Do(r.Context(), fair.Source{Host: fair.Host(r.RemoteAddr)}, func() fair.Outcome { // the connection's record is the other gate's
 		id, err = c.verify(key, chain)
 		return outcome(id != nil, nil)
 	})

@@ -72,7 +72,7 @@ type Config struct {
 	Observe func(resource, code string, d time.Duration)
 	// Report is told of every reload of a file: nil when its new contents are in
 	// force, or why the old ones stay, with the file's name, once for the same
-	// error. If it is nil, the Logger is told.
+	// error. It must not ask the Client for a review. If it is nil, the Logger is told.
 	Report func(error)
 }
 

@@ -41,9 +41,9 @@ type Gate struct {
 	timer   *time.Timer        // until the bucket has a token for the first in line
 }
 
-// Source is where a caller comes from. Connection is nil if that is not known.
-// Kind is what good callers may have in common, and 0 if there is nothing of that
-// sort. Anyone may claim to be of a kind.
+// Source is where a caller comes from. Connection is nil if that is not known; no
+// other Gate may be given it. Kind is what good callers may have in common, and 0 if
+// there is nothing of that sort. Anyone may claim to be of a kind.
 type Source struct {
 	Host       string
 	Kind       uint64
