@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"math/big"
 	"net/http"
 	"strings"
@@ -36,6 +37,9 @@ func TestOddAnswers(t *testing.T) {
 	failure, refusal := errors.New("x"), &InvalidTokenError{"y"}
 	if IsRefusal(JoinErrors(refusal, failure)) || !IsRefusal(JoinErrors(refusal, errInvalidToken)) {
 		t.Error("joined")
+	}
+	if IsRefusal(errors.Join(refusal, failure)) || IsRefusal(fmt.Errorf("%w, %w", refusal, failure)) || !IsRefusal(errors.Join(refusal, refusal)) {
+		t.Error("joined by others")
 	}
 	if JoinErrors(nil, nil) != nil || JoinErrors(nil, failure).Error() != "x" {
 		t.Error("nil errors")

@@ -67,9 +67,9 @@ func (e *InvalidTokenError) Error() string { return e.Reason }
 // something failed on our side. Of errors that came back together, all must be
 // refusals.
 func IsRefusal(err error) bool {
-	var joined joinedErrors
+	var joined interface{ Unwrap() []error }
 	if errors.As(err, &joined) {
-		return !slices.ContainsFunc(joined, func(err error) bool { return !IsRefusal(err) })
+		return !slices.ContainsFunc(joined.Unwrap(), func(err error) bool { return !IsRefusal(err) })
 	}
 	var token *InvalidTokenError
 	var certificate *InvalidCertificateError

@@ -22,10 +22,10 @@ type SelectorRequirement struct {
 	Values   []string `json:"values,omitempty"`
 }
 
-// newSelector translates requirements as fieldSelectorAsAPI and labelSelectorAsAPI
-// of the kubelet's webhook do, of which only labels can be there or not. An unknown
-// operator is dropped: requirements only ever narrow, so that without one of them
-// more is asked for, never less.
+// newSelector translates requirements as fieldSelectorToAuthorizationAPI and
+// labelSelectorToAuthorizationAPI of the kubelet's webhook do, of which only labels
+// can be there or not. An unknown operator is dropped: requirements only ever narrow,
+// so that without one of them more is asked for, never less.
 func newSelector(requirements []Requirement, labels bool) *Selector {
 	operators := map[string]string{"=": "In", "==": "In", "in": "In", "!=": "NotIn", "notin": "NotIn"}
 	if labels {

@@ -93,7 +93,7 @@ func streams(r *http.Request) bool {
 }
 
 // verbOf is the page's table, which has a verb for HEAD; the rest is
-// getRequestVerb of pkg/kubelet/server/auth.go. Methods are case-sensitive.
+// GetRequestAttributes of pkg/kubelet/server/auth.go. Methods are case-sensitive.
 func verbOf(method string) verb {
 	switch method {
 	case http.MethodGet, http.MethodHead:

@@ -49,12 +49,14 @@ type Auth struct {
 	// StrictStreamingVerbs asks for create, whatever the method, where a request
 	// would run something or leave HTTP: below /exec, /run, /attach and
 	// /portForward, and for CONNECT and upgrades. Without it, as in the kubelet, whoever
-	// may get may run commands over a WebSocket.
+	// may get may run commands over a WebSocket. It does not count where
+	// RequestAttributes is set.
 	StrictStreamingVerbs bool
 
 	// RequestAttributes, if set, tells what a request asks for in place of the
 	// kubelet's table; the user is added to it. It sees each request that somebody
-	// sent, at the same time as others, and must not change it. NonResource is one.
+	// sent, unless the Authorizer is AlwaysAllow, at the same time as others, and must
+	// not change it. NonResource is one.
 	RequestAttributes func(r *http.Request) authz.Attributes
 
 	// EventLogger, if set, is told of each request to Handler, and each answer has an
@@ -459,8 +461,9 @@ func (a *Auth) WriteMetrics(w io.Writer) error {
 }
 
 // Close ends the reviews that are under way, waits for that, and lets go of the
-// API server. From then on only what is remembered is allowed. Call it once
-// nobody waits for an answer, such as after [Server.Serve] has returned.
+// API server. From then on only what is remembered is allowed. Call it when
+// nobody waits for an answer, such as after [Server.Serve] has returned. It may be
+// called again.
 func (a *Auth) Close() {
 	if a.identities != nil {
 		a.identities.reviews.Close()

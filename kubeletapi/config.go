@@ -29,7 +29,7 @@ const (
 // The values of [Config.RequestAttributes].
 const (
 	AttributesKubelet     = "kubelet"     // a verb on a subresource of the node
-	AttributesNonResource = "nonresource" // a method on a path
+	AttributesNonResource = "nonresource" // a verb on a path
 )
 
 // Config is what the kubelet's flags and its configuration file say of its
@@ -68,7 +68,7 @@ type Config struct {
 	// What those may cost the API server who have shown no good credential:
 	// reviews per second that end in a refusal, and at once. Others are not
 	// counted.
-	KubeAPIQPS   int // 0 is 50
+	KubeAPIQPS   int // 0 is 50; negative is no limit
 	KubeAPIBurst int // 0 is 100
 
 	// Serving; see [Server].

@@ -25,8 +25,8 @@ type Event struct {
 	Path   string    `json:"path"` // decoded, without the query
 
 	// Who asked, by AuthenticatedBy: certificate, token or anonymous; empty where
-	// nobody was recognized. CredentialID is the API server's name for the
-	// credential, if it said one.
+	// nobody was recognized, or an Authenticator of the embedder's said who it is.
+	// CredentialID is the API server's name for the credential, if it said one.
 	User            string   `json:"user,omitempty"`
 	UID             string   `json:"uid,omitempty"`
 	Groups          []string `json:"groups,omitempty"`
@@ -41,8 +41,9 @@ type Event struct {
 	Reason     string            `json:"reason,omitempty"`
 	Error      string            `json:"error,omitempty"`
 
-	// Where the two answers are from: cached, reviewed for this request, or stale;
-	// and how long they took.
+	// Where the two answers are from: reviewed by the API server for this request,
+	// stale, or else cached, which is said of all that it was not asked for; and how
+	// long they took.
 	Authentication         string        `json:"authentication,omitempty"`
 	Authorization          string        `json:"authorization,omitempty"`
 	AuthenticationDuration time.Duration `json:"authenticationNanoseconds"`

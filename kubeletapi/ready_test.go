@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"kubeletauth/authz"
 	"kubeletauth/kubeletapi"
 	"kubeletauth/kubeletapi/apiservertest"
 )
@@ -36,6 +37,13 @@ func TestCheckClientCA(t *testing.T) {
 	}
 }
 
+// yes is an AccessReviewer who allows everything.
+type yes struct{}
+
+func (yes) ReviewAccess(context.Context, authz.SubjectAccessReviewSpec) (*authz.SubjectAccessReviewStatus, error) {
+	return &authz.SubjectAccessReviewStatus{Allowed: true}, nil
+}
+
 func TestCheckAPIServer(t *testing.T) {
 	for _, mode := range []string{kubeletapi.ModeWebhook, kubeletapi.ModeAlwaysAllow} {
 		w := newWorld(t)
@@ -53,6 +61,15 @@ func TestCheckAPIServer(t *testing.T) {
 		if access := reviews[0].Access; (access != nil) != (mode == kubeletapi.ModeWebhook) || access != nil && (access.User != "system:anonymous" || access.NonResourceAttributes == nil) {
 			t.Errorf("%s: %+v", mode, reviews[0])
 		}
+	}
+	w := newWorld(t) // whose API server is for tokens only
+	w.cfg.AccessReviewer = yes{}
+	w.start()
+	if err := w.auth.CheckAPIServer(t.Context()); err != nil {
+		t.Errorf("own AccessReviewer: %v", err)
+	}
+	if reviews := w.api.Reviews(); len(reviews) != 1 || reviews[0].Access != nil {
+		t.Errorf("own AccessReviewer: %+v", reviews)
 	}
 	if err := new(kubeletapi.Auth).CheckAPIServer(t.Context()); err != nil {
 		t.Errorf("without one: %v", err)

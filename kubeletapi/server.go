@@ -41,8 +41,9 @@ type Server struct {
 	IdleTimeout       time.Duration // 90 s for the next request of a connection
 	DrainTimeout      time.Duration // 20 s for requests under way when the server stops
 
-	// MaxHeaderBytes bounds a request's header; zero and less is 64 KiB. A longer one
-	// gets 431.
+	// MaxHeaderBytes bounds a request's header; zero and less is 64 KiB, to which
+	// net/http adds 4 KiB over HTTP/1.1. A longer one gets 431, or over HTTP/2 the end
+	// of its connection.
 	MaxHeaderBytes int
 
 	// MaxConnections bounds the open connections; zero is 10,000 and negative is no

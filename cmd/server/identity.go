@@ -160,7 +160,7 @@ func (b believed) AuthenticateRequest(*http.Request) (*authn.UserInfo, bool, err
 
 // userOf is a user with the groups that the server or the API server would add;
 // those of a name only if none are given (k8s.io/apiserver
-// pkg/endpoints/filters/impersonation.go).
+// pkg/endpoints/filters/impersonation/impersonation.go).
 func userOf(name string, groups []string) *authn.UserInfo {
 	if s := subjectFrom(name); len(groups) == 0 && name == authn.UserAnonymous {
 		groups = []string{authn.GroupUnauthenticated}

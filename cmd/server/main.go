@@ -3,8 +3,8 @@
 //
 // It exits with 0 after SIGTERM or SIGINT, once the requests under way are
 // finished or 20 seconds have passed; a second signal ends it at once. It exits
-// with 2 if its flags cannot be used, and with 1 if anything else prevents it
-// from serving.
+// with 2 if a flag cannot be understood, and with 1 if anything else prevents it
+// from serving, as a flag that another one needs.
 package main
 
 import (

@@ -187,6 +187,7 @@ func mistakes(t *testing.T, dir string) {
 	for name, content := range map[string]string{
 		"empty": "", "text": "text", "big": strings.Repeat("#", 1<<20+1),
 		"a.crt": string(apiservertest.CertPEM(a)), "a.key": string(apiservertest.KeyPEM(a)), "b.key": string(apiservertest.KeyPEM(b)),
+		"big.crt": string(apiservertest.CertPEM(a)) + strings.Repeat("#", 1<<20),
 
 		"field.yaml":    configHead + "adress: 1.2.3.4\n",
 		"case.yaml":     configHead + "Address: 1.2.3.4\n",
@@ -297,6 +298,7 @@ var messages = []struct {
 	{"--client-ca-file=$D/empty", 1, `--client-ca-file: missing content for CA bundle "client-ca-bundle::$D/empty": the file is empty`},
 	{"--client-ca-file=$D/text", 1, `--client-ca-file: error loading CA bundle for "client-ca-bundle::$D/text": data does not contain any valid RSA or ECDSA certificates (want PEM with CERTIFICATE blocks)`},
 	{"--client-ca-file=$D/a.key", 1, `--client-ca-file: error loading CA bundle for "client-ca-bundle::$D/a.key": data does not contain any valid RSA or ECDSA certificates (want PEM with CERTIFICATE blocks)`},
+	{"--tls-cert-file=$D/big.crt --tls-private-key-file=$D/a.key", 1, "--tls-cert-file, --tls-private-key-file: read $D/big.crt: larger than 1048576 bytes"},
 	{"--client-ca-file=$D/big", 1, "--client-ca-file: read $D/big: larger than 1048576 bytes"},
 
 	{"--tls-cert-file=$D/a.crt", 1, "--tls-cert-file and --tls-private-key-file go together: give both, or neither for a certificate that is made"},

@@ -29,7 +29,7 @@ type CA struct {
 }
 
 // Certificate says what a certificate shall contain. The zero value is a
-// client certificate without any name, valid from an hour ago for a day.
+// client certificate without any name, valid from an hour ago until a day from now.
 type Certificate struct {
 	CommonName    string
 	Organizations []string // one attribute each, in this order

@@ -30,8 +30,8 @@ type Config struct {
 	// Queue is how many lines may wait; zero and less is 8,192.
 	Queue int
 
-	// Logger is told when the file cannot be written, once until it can. Nil is
-	// slog.Default().
+	// Logger is told when the file cannot be written, once a minute until it can. Nil
+	// is slog.Default().
 	Logger *slog.Logger
 }
 

@@ -146,11 +146,11 @@ func (cfg *Config) logReload(err error) {
 }
 
 // ReviewToken asks the API server whose token this is. An error means that
-// there is no answer: an [*StatusError] if the API server answered with
-// something else than a review. A token that is not valid UTF-8, which JSON
+// there is no answer: an [*StatusError] if the API server answered with another
+// code than those of success. A token that is not valid UTF-8, which JSON
 // cannot carry unchanged, is answered as a refused one without asking.
 func (c *Client) ReviewToken(ctx context.Context, spec authn.TokenReviewSpec) (*authn.TokenReviewStatus, error) {
-	if !utf8.ValidString(spec.Token) {
+	if _, err := c.session(); err == nil && !utf8.ValidString(spec.Token) {
 		return &authn.TokenReviewStatus{Error: "the token is not valid UTF-8"}, nil
 	}
 	q := &question{
@@ -168,7 +168,7 @@ func (c *Client) ReviewToken(ctx context.Context, spec authn.TokenReviewSpec) (*
 
 // ReviewAccess asks the API server whether a user may do something. An error
 // means that there is no answer: an [*StatusError] if the API server answered
-// with something else than a review. An API server that knows only v1beta1 is
+// with another code than those of success. An API server that knows only v1beta1 is
 // not told the selectors, so that it is asked for more, never for less.
 func (c *Client) ReviewAccess(ctx context.Context, spec authz.SubjectAccessReviewSpec) (*authz.SubjectAccessReviewStatus, error) {
 	q := &question{

@@ -319,6 +319,8 @@ func TestZeroAndClosedClientsRefuse(t *testing.T) {
 			t.Errorf("%s: a status", name)
 		}
 		mustFail(t, err, "is closed, or was not made by New")
+		_, err = c.ReviewToken(t.Context(), authn.TokenReviewSpec{Token: "\xff"})
+		mustFail(t, err, "is closed, or was not made by New")
 		_, err = reviewAccess(c)
 		mustFail(t, err, "is closed, or was not made by New")
 		if c.Server() != "" {

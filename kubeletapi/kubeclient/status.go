@@ -12,7 +12,7 @@ import (
 )
 
 // StatusError is an answer of the API server, or of something on the way to it,
-// that is not a review. Its text is one line, names the URL and the code, and
+// whose code is none of success. Its text is one line, names the URL and the code, and
 // holds no secret.
 type StatusError struct {
 	Code    int    // of HTTP

@@ -64,7 +64,7 @@ func (o *Options) settings() settings.Table {
 		{Flag: "api-audiences", Target: &o.APIAudiences, Usage: "audiences of which a token must be for one, separated by commas; none: the API server's own"},
 		{Title: "Authorization"},
 		{Flag: "authorization-mode", Field: "authorization.mode", Target: &o.AuthorizationMode, Usage: "AlwaysAllow, or Webhook to ask the API server with a SubjectAccessReview"},
-		{Flag: "request-attributes", Target: &o.RequestAttributes, Usage: "kubelet: a request asks for a verb on a subresource of the node; nonresource: for its method on its path"},
+		{Flag: "request-attributes", Target: &o.RequestAttributes, Usage: "kubelet: a request asks for a verb on a subresource of the node; nonresource: for the verb of its method on its path"},
 		{Flag: "strict-streaming-verbs", Target: &o.StrictStreamingVerbs, Usage: "ask for create, whatever the method, where a request is an upgrade or for /exec, /run, /attach or /portForward"},
 		{Flag: "authorization-webhook-cache-authorized-ttl", Field: "authorization.webhook.cacheAuthorizedTTL", Target: &o.AuthorizationWebhookCacheAuthorizedTTL, Usage: "how long an answer that allows is remembered; 0 is not at all"},
 		{Flag: "authorization-webhook-cache-unauthorized-ttl", Field: "authorization.webhook.cacheUnauthorizedTTL", Target: &o.AuthorizationWebhookCacheUnauthorizedTTL, Usage: "how long any other answer is remembered; 0 is not at all"},
@@ -105,7 +105,7 @@ func (o *Options) settings() settings.Table {
 }
 
 // flagDefaults is what the kubelet does without a configuration file, except
-// that only this machine can reach it (addKubeletConfigFlags and
+// that only this machine can reach it (AddKubeletConfigFlags and
 // applyLegacyDefaults of cmd/kubelet/app/options/options.go).
 func flagDefaults() Options {
 	o := fileDefaults()

@@ -67,7 +67,8 @@ type Config struct {
 
 	// IdentityHeaders tells the upstream who asks, as Kubernetes' aggregator
 	// does: X-Remote-User, -Uid, -Group and -Extra-*. A request without a user,
-	// or with one that a header cannot hold unchanged, gets 502.
+	// or with one that a header cannot hold unchanged, gets 502; but capitals in the
+	// keys of Extra, of which a header knows none, are lost.
 	IdentityHeaders bool
 
 	// Logger is told of failures, at level error if they are not the client's;

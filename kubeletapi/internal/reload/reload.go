@@ -139,5 +139,8 @@ func readFile(path string) ([]byte, error) {
 	if err == nil && len(content) > maxFileBytes {
 		err = &os.PathError{Op: "read", Path: path, Err: fmt.Errorf("larger than %d bytes", maxFileBytes)}
 	}
-	return content, err
+	if err != nil {
+		return nil, err // and not a part, which could be taken for all
+	}
+	return content, nil
 }
