@@ -41,6 +41,9 @@ func TestOddAnswers(t *testing.T) {
 	if IsRefusal(errors.Join(refusal, failure)) || IsRefusal(fmt.Errorf("%w, %w", refusal, failure)) || !IsRefusal(errors.Join(refusal, refusal)) {
 		t.Error("joined by others")
 	}
+	if IsRefusal(fmt.Errorf("%w, %w", error(nil), error(nil))) {
+		t.Error("of no errors")
+	}
 	if JoinErrors(nil, nil) != nil || JoinErrors(nil, failure).Error() != "x" {
 		t.Error("nil errors")
 	}

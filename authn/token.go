@@ -68,7 +68,7 @@ func (e *InvalidTokenError) Error() string { return e.Reason }
 // refusals.
 func IsRefusal(err error) bool {
 	var joined interface{ Unwrap() []error }
-	if errors.As(err, &joined) {
+	if errors.As(err, &joined) && len(joined.Unwrap()) > 0 {
 		return !slices.ContainsFunc(joined.Unwrap(), func(err error) bool { return !IsRefusal(err) })
 	}
 	var token *InvalidTokenError

@@ -74,6 +74,7 @@ type Auth struct {
 	insiders   *fair.Gate // for those of attributes that a known user may choose freely
 	metrics    metrics
 	client     *kubeclient.Client // that New made
+	asksAccess bool               // the client is asked for access too
 	clientCA   *reload.Value[*tlsconfig.Bundle]
 	lastReview probe
 }

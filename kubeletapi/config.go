@@ -233,6 +233,7 @@ func (cfg *Config) setAuthorizer(auth *Auth) {
 		return
 	}
 	auth.Authorizer = authz.Webhook{Reviewer: cfg.AccessReviewer}
+	auth.asksAccess = cfg.AccessReviewer == authz.AccessReviewer(auth.client)
 	auth.memory = &memory{
 		authorizedTTL:   cmp.Or(cfg.AuthorizationWebhookCacheAuthorizedTTL, 5*time.Minute),
 		unauthorizedTTL: cmp.Or(cfg.AuthorizationWebhookCacheUnauthorizedTTL, 30*time.Second),

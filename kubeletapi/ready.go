@@ -36,7 +36,7 @@ func (a *Auth) CheckAPIServer(ctx context.Context) error {
 	}
 	ctx = context.WithoutCancel(ctx) // the client has its own limit
 	return a.lastReview.check(func() error {
-		if z, _ := a.Authorizer.(authz.Webhook); z.Reviewer == authz.AccessReviewer(a.client) {
+		if a.asksAccess {
 			_, err := a.client.ReviewAccess(ctx, authz.SubjectAccessReviewSpec{
 				User: authn.UserAnonymous, Groups: []string{authn.GroupUnauthenticated},
 				NonResourceAttributes: &authz.NonResourceAttributes{Path: "/readyz", Verb: "get"},

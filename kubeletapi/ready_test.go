@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"kubeletauth/authn"
 	"kubeletauth/authz"
 	"kubeletauth/kubeletapi"
 	"kubeletauth/kubeletapi/apiservertest"
@@ -44,6 +45,13 @@ func (yes) ReviewAccess(context.Context, authz.SubjectAccessReviewSpec) (*authz.
 	return &authz.SubjectAccessReviewStatus{Allowed: true}, nil
 }
 
+// nobody is a TokenReviewer who accepts none.
+type nobody struct{}
+
+func (nobody) ReviewToken(context.Context, authn.TokenReviewSpec) (*authn.TokenReviewStatus, error) {
+	return new(authn.TokenReviewStatus), nil
+}
+
 func TestCheckAPIServer(t *testing.T) {
 	for _, mode := range []string{kubeletapi.ModeWebhook, kubeletapi.ModeAlwaysAllow} {
 		w := newWorld(t)
@@ -70,6 +78,16 @@ func TestCheckAPIServer(t *testing.T) {
 	}
 	if reviews := w.api.Reviews(); len(reviews) != 1 || reviews[0].Access != nil {
 		t.Errorf("own AccessReviewer: %+v", reviews)
+	}
+	w = newWorld(t) // whose API server is for access only, and its Authorizer somebody's own later
+	w.cfg.TokenReviewer = nobody{}
+	w.start()
+	w.auth.Authorizer = struct{ authz.Authorizer }{w.auth.Authorizer}
+	if err := w.auth.CheckAPIServer(t.Context()); err != nil {
+		t.Errorf("own TokenReviewer: %v", err)
+	}
+	if reviews := w.api.Reviews(); len(reviews) != 1 || reviews[0].Access == nil {
+		t.Errorf("own TokenReviewer: %+v", reviews)
 	}
 	if err := new(kubeletapi.Auth).CheckAPIServer(t.Context()); err != nil {
 		t.Errorf("without one: %v", err)

@@ -56,6 +56,6 @@ func TestLingerLeavesOthersAlone(t *testing.T) {
 	select {
 	case at := <-next.cut:
 		t.Error("another request was cut:", at)
-	case <-time.After(7 * time.Second):
+	case <-time.After(time.Until(start.Add(6 * time.Second))):
 	}
 }
