@@ -94,18 +94,24 @@ func TestImage(t *testing.T) {
 	}
 }
 
-func TestSecondSignal(t *testing.T) {
+// draining is a server with a request under way, which is over when the rest of its
+// body has come, or conn is closed.
+func draining(t *testing.T, flags ...string) (server *exec.Cmd, conn *tls.Conn) {
 	port := freePort(t)
-	server, stderr := process(t, "", build(t), "--port", strconv.Itoa(port))
+	server, stderr := process(t, "", build(t), append(flags, "--port", strconv.Itoa(port))...)
 	waitFor(t, stderr, "msg=Serving")
 	conn, err := tls.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port), &tls.Config{InsecureSkipVerify: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
-	// The server waits for the rest of the body before the request is over.
+	t.Cleanup(func() { conn.Close() })
 	io.WriteString(conn, "POST /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n")
 	time.Sleep(100 * time.Millisecond)
+	return server, conn
+}
+
+func TestSecondSignal(t *testing.T) {
+	server, _ := draining(t)
 	ended := make(chan error, 1)
 	go func() { ended <- server.Wait() }()
 	server.Process.Signal(syscall.SIGTERM)

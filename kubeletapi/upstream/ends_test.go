@@ -11,15 +11,18 @@ import (
 	"kubeletauth/kubeletapi/upstream"
 )
 
+// tooLarge answers early, and takes what comes.
+func tooLarge(w http.ResponseWriter, _ *http.Request) {
+	conn, _, _ := w.(http.Hijacker).Hijack()
+	defer conn.Close()
+	io.WriteString(conn, "HTTP/1.1 413 x\r\nContent-Length: 0\r\n\r\n")
+	io.Copy(io.Discard, conn)
+}
+
 // Whoever was answered and does not end a body has five seconds.
 func TestSlowBodyAfterTheAnswer(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, upstream.Config{}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		conn, _, _ := w.(http.Hijacker).Hijack()
-		defer conn.Close()
-		io.WriteString(conn, "HTTP/1.1 413 x\r\nContent-Length: 0\r\n\r\n")
-		io.Copy(io.Discard, conn)
-	}))
+	w := newWorld(t, upstream.Config{}, http.HandlerFunc(tooLarge))
 	c := w.dial()
 	start := time.Now()
 	fmt.Fprint(c, "POST /x HTTP/1.1\r\nHost: n1\r\nContent-Length: 100000\r\n\r\nx")

@@ -33,12 +33,7 @@ func (o *other) SetReadDeadline(t time.Time) error { o.cut <- t; return nil }
 // ResponseWriter after it.
 func TestLingerLeavesOthersAlone(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, upstream.Config{}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		conn, _, _ := w.(http.Hijacker).Hijack()
-		defer conn.Close()
-		io.WriteString(conn, "HTTP/1.1 413 x\r\nContent-Length: 0\r\n\r\n")
-		io.Copy(io.Discard, conn)
-	}))
+	w := newWorld(t, upstream.Config{}, http.HandlerFunc(tooLarge))
 	next := &other{cut: make(chan time.Time, 9)}
 	front := serve(t, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		p := new(pooled)
