@@ -494,12 +494,15 @@ func TestManyStreams(t *testing.T) {
 		transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, ForceAttemptHTTP2: proto == "HTTP/2.0"}
 		client := &http.Client{Transport: transport}
 		results, firsts := make(chan error, n), make(chan struct{}, n)
+		turn := make(chan struct{}, 64) // else all shake hands at once, and net/http gives a first SETTINGS two seconds
 		for i := range n {
 			go func() {
 				ctx, cancel := context.WithCancel(t.Context())
 				defer cancel()
 				r, _ := http.NewRequestWithContext(ctx, "GET", "https://"+listener.Addr().String()+"/x", nil)
+				turn <- struct{}{}
 				res, err := client.Do(r)
+				<-turn
 				if err != nil {
 					firsts <- struct{}{}
 					results <- err
